@@ -1,0 +1,133 @@
+"""The scene: its structure (fixed), its parameters psi and its state s.
+
+Structure is NumPy and never changes; parameters and state are torch tensors. Every parameter leaf has either no batch
+(shared by all environments; gradients are summed) or the batch shape of the state.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+FREE, BALL, SLIDE, HINGE, FIXED = 0, 1, 2, 3, -1  # MuJoCo's numbers for joints; FIXED is ours
+PLANE, SPHERE, CAPSULE, CYLINDER, BOX, BLOCK_WITH_HOLE = 0, 2, 3, 5, 6, 100  # MuJoCo's; the last is ours
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Structure of a scene: one tree of links. Link 0 is the world; a body with several joints becomes a chain of
+    massless links, so each link has at most one joint. nl links, nv degrees of freedom, ng geoms.
+
+    Attributes:
+        link_names: (nl) the body's name ("" for massless links in between).
+        parent, joint_type: (nl) int; q_adr, v_adr: (nl) first index in q and q̇; nd: (nl) degrees of freedom.
+        joint_names: (nl) name of the link's joint or "".
+        axis: (nl, 3) joint axis in the link's frame; q0: (nl) joint coordinate at the reference pose.
+        limited: (nv) bool; limit: (nv, 2) joint range [rad or m].
+        gravcomp: (nl) share of gravity that is compensated (MuJoCo's gravcomp).
+        geom_names, geom_type, geom_link: (ng); geom_visible: (ng) bool, drawn.
+        pairs: (np, 2) int, pairs of geoms that may touch.
+        nq, nv: sizes; q_ref: (nq) reference coordinates; timestep [s].
+    """
+
+    link_names: list[str]
+    parent: np.ndarray
+    joint_type: np.ndarray
+    joint_names: list[str]
+    q_adr: np.ndarray
+    v_adr: np.ndarray
+    nd: np.ndarray
+    axis: np.ndarray
+    q0: np.ndarray
+    limited: np.ndarray
+    limit: np.ndarray
+    gravcomp: np.ndarray
+    geom_names: list[str]
+    geom_type: np.ndarray
+    geom_link: np.ndarray
+    geom_visible: np.ndarray
+    pairs: np.ndarray
+    nq: int
+    nv: int
+    q_ref: np.ndarray
+    timestep: float
+
+    def link(self, name: str) -> int:
+        """Index of a link by its body's name."""
+        from samrl.core.errors import UnknownNameError
+
+        if name not in self.link_names:
+            raise UnknownNameError("body", name, [n for n in self.link_names if n])
+        return self.link_names.index(name)
+
+
+@dataclass(frozen=True)
+class Params:
+    """psi: everything that is constant in time. Shapes without the optional leading batch.
+
+    Attributes:
+        link_p: (nl, 3) position of the link's frame in its parent's, joints at reference [m].
+        link_R: (nl, 3, 3) rotation of the same.
+        joint_p: (nl, 3) joint anchor in the link's frame [m].
+        mass: (nl) [kg]; com: (nl, 3) centre of mass in the link's frame [m];
+        inertia: (nl, 3, 3) about the centre of mass, in the link's axes [kg m²].
+        stiffness, damping, armature: (nv) joint spring [N m/rad or N/m], damper, rotor inertia. The spring pulls to the
+            set-point that is given at each step.
+        gravity: (3) [m/s²].
+        geom_p: (ng, 3), geom_R: (ng, 3, 3) pose in the link's frame; geom_size: (ng, 6) MuJoCo's sizes (half-lengths and
+            radii [m]); for a block with a hole: half x, y, z, hole radius, hole depth, chamfer (hole along +z from top).
+        friction: (ng) sliding friction; contact_stiffness: (ng) [N/m] and contact_damping: (ng) [s/m]
+            (Hunt-Crossley's factor on the penetration speed) per contact point.
+        color: (ng, 3) in [0, 1].
+        light_direction: (3) towards the light, world; ambient, diffuse: (3) strengths per channel.
+    """
+
+    link_p: Tensor
+    link_R: Tensor
+    joint_p: Tensor
+    mass: Tensor
+    com: Tensor
+    inertia: Tensor
+    stiffness: Tensor
+    damping: Tensor
+    armature: Tensor
+    gravity: Tensor
+    geom_p: Tensor
+    geom_R: Tensor
+    geom_size: Tensor
+    friction: Tensor
+    contact_stiffness: Tensor
+    contact_damping: Tensor
+    color: Tensor
+    light_direction: Tensor
+    ambient: Tensor
+    diffuse: Tensor
+
+    def replace(self, **leaves: Any) -> Params:
+        return replace(self, **leaves)
+
+    def to(self, *args: Any, **kwargs: Any) -> Params:
+        return Params(**{f.name: getattr(self, f.name).to(*args, **kwargs) for f in fields(self)})
+
+
+@dataclass(frozen=True)
+class State:
+    """s: what moves. q: (*batch, nq) joint coordinates (quaternions wxyz); qd: (*batch, nv) velocities."""
+
+    q: Tensor
+    qd: Tensor
+
+
+@dataclass(frozen=True)
+class Twin:
+    """(psi, s)."""
+
+    params: Params
+    state: State
+
+    def replace(self, **leaves: Any) -> Twin:
+        return replace(self, **leaves)
