@@ -1,0 +1,70 @@
+"""A SceneSpec written out as MJCF: for the twin, for the oracle, and for whoever wants to look at it in MuJoCo."""
+
+from __future__ import annotations
+
+from xml.etree import ElementTree as ET
+
+from samrl.tasks.spec import Body, SceneSpec, Solid
+
+
+def _numbers(values: object) -> str:
+    return " ".join(f"{float(v):.10g}" for v in values)  # type: ignore[attr-defined]
+
+
+def to_mjcf(scene: SceneSpec, timestep: float = 0.002) -> str:
+    """MJCF text. A block with a hole is a box with a `samrl_hole/<geom>` note (radius, depth, chamfer), since MJCF has no
+    such shape; MuJoCo itself sees a plain box. The camera arm is left out: it moves nothing in the twin."""
+    root = ET.Element("mujoco", model=scene.name)
+    ET.SubElement(root, "compiler", angle="radian", autolimits="true")
+    ET.SubElement(root, "option", timestep=str(timestep), gravity=_numbers(scene.gravity))
+    custom = ET.Element("custom")
+    world = ET.SubElement(root, "worldbody")
+    elements = {"world": world}
+    for body in scene.bodies:
+        if scene.belongs_to(scene.carrier, body.name):
+            continue
+        elements[body.name] = _body(elements[body.parent], body, custom)
+    contact = ET.Element("contact")
+    for a, b in scene.pairs:
+        for i, x in enumerate(scene.body(a).solids):
+            for j, y in enumerate(scene.body(b).solids):
+                if x.collide and y.collide:
+                    ET.SubElement(contact, "pair", geom1=f"{a}/{i}", geom2=f"{b}/{j}")
+    for part in (custom, contact):
+        if len(part):
+            root.append(part)
+    ET.indent(root)
+    return ET.tostring(root, encoding="unicode")
+
+
+def _body(parent: ET.Element, body: Body, custom: ET.Element) -> ET.Element:
+    element = ET.SubElement(
+        parent, "body", name=body.name, pos=_numbers(body.p), quat=_numbers(body.quat), gravcomp=str(body.gravcomp)
+    )
+    if body.hinge is not None:
+        h = body.hinge
+        ET.SubElement(
+            element, "joint", name=f"{body.name}_joint", type="hinge", axis=_numbers(h.axis), range=_numbers(h.range),
+            armature=str(h.armature), damping=str(h.damping),
+        )  # fmt: skip
+    if body.mass > 0:
+        ET.SubElement(
+            element, "inertial", pos=_numbers(body.com), mass=str(body.mass), fullinertia=_numbers(body.inertia)
+        )
+    for i, solid in enumerate(body.solids):
+        _geom(element, f"{body.name}/{i}", solid, custom)
+    return element
+
+
+def _geom(parent: ET.Element, name: str, solid: Solid, custom: ET.Element) -> None:
+    shape, size = solid.shape, solid.size
+    if shape == "block_with_hole":
+        ET.SubElement(custom, "numeric", name=f"samrl_hole/{name}", data=_numbers(size[3:6]))
+        shape, size = "box", size[:3]
+    if shape == "plane":
+        size = (*size[:2], 0.1)
+    ET.SubElement(
+        parent, "geom", name=name, type=shape, size=_numbers(size), pos=_numbers(solid.p), quat=_numbers(solid.quat),
+        rgba=_numbers((*solid.color, 1.0)), friction=_numbers((solid.friction, 0.0, 0.0)), contype="0", conaffinity="0",
+        mass="0",
+    )  # fmt: skip

@@ -1,0 +1,193 @@
+"""Peg-Insertion: a cylindrical peg, 16 mm across, into an 18 mm hole in a block."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from samrl.core import lie
+from samrl.core.camera import viewpoint
+from samrl.tasks.robots import panda, rizon
+from samrl.tasks.spec import Body, CameraSpec, SceneSpec, Solid, chain_of, pose_of, pose_to
+from samrl.tasks.task import Draw, Measures
+
+PEG_RADIUS, PEG_HALF_LENGTH, PEG_MASS = 0.008, 0.030, 0.060
+BLOCK_HALF = (0.045, 0.040, 0.025)
+HOLE_RADIUS, HOLE_DEPTH, HOLE_CHAMFER = 0.009, 0.030, 0.002
+BLOCK_P = (0.50, 0.0, 0.050)  # centre of the nominal block, on a riser above the table [m]
+GRASP_P = (0.0, 0.0, 0.020)  # centre of the peg in the tool's frame, nominal grasp [m]
+SUCCESS_DEPTH = 0.015
+
+# Where the camera arm stands and how it holds its camera: calibrated once, settings of the cell.
+CARRIER_BASE = ((1.15, 0.0, 0.0), (0.0, 0.0, 0.0, 1.0))
+HAND_EYE = ((0.055, 0.0, 0.030), (1.0, 0.0, 0.0, 0.0))
+CARRIER_HOME = (0.0, -0.7, 0.0, 1.57, 0.0, 0.6, 0.0)
+
+
+def scene(hole_radius: float = HOLE_RADIUS, chamfer: float = HOLE_CHAMFER) -> SceneSpec:
+    """The nominal scene, as the twin believes it before the first image."""
+    actor_bodies, actor = panda()
+    carrier_bodies, carrier = rizon(*CARRIER_BASE, *HAND_EYE, CARRIER_HOME)
+    across = PEG_MASS * (3 * PEG_RADIUS**2 + (2 * PEG_HALF_LENGTH) ** 2) / 12
+    along = PEG_MASS * PEG_RADIUS**2 / 2
+    peg = Body(
+        "peg", actor.tool_parent, *pose_to(pose_of(actor.tool_p, actor.tool_quat) @ pose_of(GRASP_P, (1.0, 0, 0, 0))),
+        mass=PEG_MASS, inertia=(across, across, along, 0, 0, 0), gravcomp=1.0, updatable=True,
+        solids=(Solid("cylinder", (PEG_RADIUS, PEG_HALF_LENGTH), color=(0.75, 0.25, 0.2), collide=True),),
+    )  # fmt: skip
+    block = Body(
+        "block", "world", BLOCK_P, updatable=True,
+        solids=(
+            Solid("block_with_hole", (*BLOCK_HALF, hole_radius, HOLE_DEPTH, chamfer), color=(0.25, 0.4, 0.7), collide=True),
+            Solid("box", (0.02, 0.02, 0.02), (0, 0, -BLOCK_HALF[2] - 0.02), color=(0.2, 0.2, 0.2)),
+        ),
+    )  # fmt: skip
+    table = Body("table", solids=(Solid("plane", (1.5, 1.5), color=(0.5, 0.45, 0.4), collide=True),))
+    return SceneSpec(
+        "peg-insertion", (table, block, *actor_bodies, peg, *carrier_bodies), actor, carrier, CameraSpec(),
+        pairs=(("peg", "block"), ("peg", "table")),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Ranges:
+    """Half-widths and intervals from which a reset is drawn. SI units, radians."""
+
+    block_xy: float = 0.06
+    block_z: float = 0.01
+    block_yaw: float = math.radians(45)
+    slip: float = 0.003
+    slip_tilt: float = math.radians(2)
+    tip_height: tuple[float, float] = (0.080, 0.150)
+    tip_aside: float = 0.060
+    tilt: float = math.radians(8)
+    view_yaw: float = math.radians(85)
+    view_pitch: tuple[float, float] = (math.radians(20), math.radians(75))
+    view_radius: tuple[float, float] = (0.25, 0.60)
+    view_aside: float = 0.03
+
+
+@dataclass(frozen=True)
+class PegInsertion:
+    """Attributes:
+    scene: what the twin believes before the first image.
+    horizon: control steps an episode.
+    cover: the true scene has an upright plate beside the hole, of which the twin knows nothing.
+    """
+
+    name: str = "peg-insertion"
+    scene: SceneSpec = field(default_factory=scene)
+    horizon: int = 60
+    ranges: Ranges = field(default_factory=Ranges)
+    cover: bool = False
+
+    @staticmethod
+    def tight() -> PegInsertion:
+        """A quarter of a millimetre of radial clearance and no chamfer."""
+        return PegInsertion(scene=scene(PEG_RADIUS + 0.00025, 0.0))
+
+    def look_at(self) -> Tensor:
+        return torch.tensor([BLOCK_P[0], BLOCK_P[1], BLOCK_P[2] + BLOCK_HALF[2] + 0.02], dtype=torch.float64)
+
+    def draw(self, seed: int) -> Draw:
+        """The hidden truth: block, grasp, colours, start of the arm, candidate starts of the camera."""
+        rng, r = np.random.default_rng([seed, 1]), self.ranges
+        u = lambda half: float(rng.uniform(-half, half))  # noqa: E731
+        block_p = tuple(np.add(BLOCK_P, (u(r.block_xy), u(r.block_xy), u(r.block_z))))
+        yaw = u(r.block_yaw)
+        X_EP = lie.pose(
+            lie.exp_so3(torch.tensor([u(r.slip_tilt), u(r.slip_tilt), 0.0], dtype=torch.float64)),
+            torch.tensor(np.add(GRASP_P, (u(r.slip), u(r.slip), u(r.slip)))),
+        )
+        true = self.scene.with_body("block", p=block_p, quat=(math.cos(yaw / 2), 0.0, 0.0, math.sin(yaw / 2)))
+        actor = self.scene.actor
+        peg_p, peg_quat = pose_to(pose_of(actor.tool_p, actor.tool_quat) @ X_EP)
+        true = true.with_body("peg", p=peg_p, quat=peg_quat)
+        true = _recolor(true, rng)
+        if self.cover:
+            true = _with_cover(true, int(rng.integers(4)))
+        q_start = self._start(rng, X_EP)
+        return Draw(true, q_start, self._views(rng), seed, {"block_yaw": yaw})
+
+    def _start(self, rng: np.random.Generator, X_EP: Tensor) -> np.ndarray:
+        """Joint angles that put the tip of the (slipped) peg where the ranges say."""
+        r = self.ranges
+        chain = chain_of(self.scene, self.scene.actor)
+        down = chain.tool(chain.home)[:3, :3]
+        for _ in range(20):
+            tip = np.array([BLOCK_P[0], BLOCK_P[1], BLOCK_P[2] + BLOCK_HALF[2]])
+            tip += (*rng.uniform(-r.tip_aside, r.tip_aside, 2), rng.uniform(*r.tip_height))
+            direction, angle = rng.uniform(0, 2 * math.pi), r.tilt * math.sqrt(rng.uniform())
+            w = torch.tensor([angle * math.cos(direction), angle * math.sin(direction), 0.0], dtype=torch.float64)
+            R_WE = lie.exp_so3(w) @ down
+            offset = X_EP[:3, :3] @ torch.tensor([0.0, 0.0, PEG_HALF_LENGTH], dtype=torch.float64) + X_EP[:3, 3]
+            X_WE = lie.pose(R_WE, torch.from_numpy(tip) - R_WE @ offset)
+            q, p_error, r_error = chain.solve(X_WE)
+            if float(p_error) < 1e-4 and float(r_error) < 1e-3:
+                return q.numpy()
+        raise RuntimeError(f"no reachable start in 20 draws of the ranges {r}")
+
+    def _views(self, rng: np.random.Generator, count: int = 64) -> np.ndarray:
+        """Camera poses (count, 4, 4) uniform in yaw, pitch and radius about a point near the nominal hole."""
+        r = self.ranges
+        column = lambda low, high: torch.from_numpy(rng.uniform(low, high, count))  # noqa: E731
+        target = self.look_at() + torch.from_numpy(rng.uniform(-r.view_aside, r.view_aside, (count, 3)))
+        return viewpoint(
+            target, column(-r.view_yaw, r.view_yaw), column(*r.view_pitch), column(*r.view_radius)
+        ).numpy()
+
+    def measures(self, poses: dict[str, Tensor]) -> Measures:
+        """Peg against hole, from X_WB of "block" and "peg":
+        lateral (*batch, 2): the tip's offset from the hole's axis; depth: the tip below the block's top (negative above)
+        [m]; tilt (*batch, 2): the peg's axis across the hole's axis (sine of the angle)."""
+        X_WB, X_WP = poses["block"], poses["peg"]
+        R_BW = X_WB[..., :3, :3].transpose(-1, -2)
+        axis_W = X_WP[..., :3, 2]
+        tip_W = X_WP[..., :3, 3] + PEG_HALF_LENGTH * axis_W
+        tip_B = (R_BW @ (tip_W - X_WB[..., :3, 3])[..., None]).squeeze(-1)
+        axis_B = (R_BW @ axis_W[..., None]).squeeze(-1)
+        return {"lateral": tip_B[..., :2], "depth": BLOCK_HALF[2] - tip_B[..., 2], "tilt": axis_B[..., :2]}
+
+    def success(self, measures: Measures) -> Tensor:
+        """The tip is at least 15 mm below the block's top, inside the hole."""
+        inside = measures["lateral"].norm(dim=-1) < self.scene.body("block").solids[0].size[3]
+        return inside & (measures["depth"] >= SUCCESS_DEPTH)
+
+    def cost(self, measures: Measures) -> Tensor:
+        """How far the state is from success: lateral and vertical distance and tilt (as motion of the peg's far end), each
+        as a smooth norm that is linear far away and round within a millimetre. [in units of 10 mm]"""
+        missing = torch.nn.functional.softplus((SUCCESS_DEPTH + 0.005 - measures["depth"]) / 0.001) * 0.001
+        lateral = _smooth_norm(measures["lateral"])
+        tilt = _smooth_norm(measures["tilt"] * 2 * PEG_HALF_LENGTH)
+        return (2.0 * lateral + missing + tilt) / 0.01
+
+
+def _smooth_norm(v: Tensor, width: float = 0.0005) -> Tensor:
+    return ((v * v).sum(-1) + width**2).sqrt() - width
+
+
+def _recolor(true: SceneSpec, rng: np.random.Generator) -> SceneSpec:
+    """Random colours of block, peg and table; the arm keeps its own."""
+    for name in ("block", "peg", "table"):
+        first, *rest = true.body(name).solids
+        color = tuple(rng.uniform(0.15, 0.9, 3))
+        true = true.with_body(name, solids=(replace(first, color=color), *rest))
+    return true
+
+
+def _with_cover(true: SceneSpec, side: int) -> SceneSpec:
+    """An upright plate on the block's top, 18 mm from the hole's axis, on one of four sides."""
+    half = 0.03
+    angle = side * math.pi / 2
+    p = (0.018 * math.cos(angle), 0.018 * math.sin(angle), BLOCK_HALF[2] + half)
+    plate = Solid(
+        "box", (0.0015, 0.03, half), p, (math.cos(angle / 2), 0, 0, math.sin(angle / 2)), (0.3, 0.3, 0.3), collide=True
+    )
+    cover = Body("cover", "block", solids=(plate,))
+    index = [b.name for b in true.bodies].index("block") + 1
+    bodies = (*true.bodies[:index], cover, *true.bodies[index:])
+    return replace(true, bodies=bodies, pairs=(*true.pairs, ("peg", "cover")))

@@ -1,0 +1,22 @@
+"""Every task by its name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from samrl.core.errors import UnknownNameError
+from samrl.tasks.peg_insertion import PegInsertion
+from samrl.tasks.task import Task
+
+_TASKS: dict[str, Callable[[], Task]] = {"peg-insertion": PegInsertion}
+
+
+def names() -> list[str]:
+    return sorted(_TASKS)
+
+
+def make(name: str) -> Task:
+    """The task of that name; UnknownNameError names the nearest one."""
+    if name not in _TASKS:
+        raise UnknownNameError("task", name, names())
+    return _TASKS[name]()

@@ -1,0 +1,168 @@
+"""A scene, neutrally: bodies, solids and joints as plain data, from which the twin and every world are built."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+
+from samrl.core import lie
+from samrl.core.chain import SerialChain
+
+
+@dataclass(frozen=True)
+class Solid:
+    """A simple shape in its body's frame.
+
+    Attributes:
+        shape: box (half x, y, z), sphere (radius), capsule or cylinder (radius, half length; along z), plane (half x, y of
+            what is drawn), block_with_hole (half x, y, z, hole radius, depth, chamfer; hole along +z from the top).
+        size: lengths as above [m].
+        p: (3) position [m]; quat: (4) wxyz orientation in the body's frame.
+        color: (3) in [0, 1]; friction: sliding.
+        collide: it touches others (only pairs listed in the SceneSpec).
+    """
+
+    shape: str
+    size: tuple[float, ...]
+    p: tuple[float, ...] = (0.0, 0.0, 0.0)
+    quat: tuple[float, ...] = (1.0, 0.0, 0.0, 0.0)
+    color: tuple[float, ...] = (0.6, 0.6, 0.6)
+    friction: float = 0.3
+    collide: bool = False
+
+
+@dataclass(frozen=True)
+class Hinge:
+    """A hinge about `axis` in the body's frame; range [rad], armature [kg m²], damping [N m s/rad], torque limit [N m]."""
+
+    axis: tuple[float, ...] = (0.0, 0.0, 1.0)
+    range: tuple[float, float] = (-3.0, 3.0)
+    armature: float = 0.1
+    damping: float = 1.0
+    torque_limit: float = 87.0
+
+
+@dataclass(frozen=True)
+class Body:
+    """A body in its parent.
+
+    Attributes:
+        parent: the parent's name or "world".
+        X_PB: pose of the body's frame in its parent's, the hinge at zero: p (3) [m] and quat (4) wxyz.
+        mass [kg], com (3) [m], inertia (6): Ixx Iyy Izz Ixy Ixz Iyz about the centre of mass [kg m²].
+        gravcomp: share of gravity that the arm's controller compensates.
+        updatable: it gets a mask, and the update may move it.
+    """
+
+    name: str
+    parent: str = "world"
+    p: tuple[float, ...] = (0.0, 0.0, 0.0)
+    quat: tuple[float, ...] = (1.0, 0.0, 0.0, 0.0)
+    hinge: Hinge | None = None
+    mass: float = 0.0
+    com: tuple[float, ...] = (0.0, 0.0, 0.0)
+    inertia: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    solids: tuple[Solid, ...] = ()
+    gravcomp: float = 0.0
+    updatable: bool = False
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A serial arm among the bodies. bodies: names of the links with hinges, base first; tool_p, tool_quat: the tool's
+    pose in `tool_parent`, which is rigidly joined to the last link; home: joint angles [rad]."""
+
+    name: str
+    bodies: tuple[str, ...]
+    tool_parent: str
+    tool_p: tuple[float, ...]
+    tool_quat: tuple[float, ...]
+    home: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class CameraSpec:
+    """The camera on the camera arm's tool: native size [px], field of view across the width [rad], useful depth [m]."""
+
+    width: int = 1280
+    height: int = 720
+    fov_x: float = float(np.deg2rad(69.0))
+    near: float = 0.1
+    far: float = 3.0
+
+
+@dataclass(frozen=True)
+class SceneSpec:
+    """A whole scene. `pairs`: (body, body) whose colliding solids may touch."""
+
+    name: str
+    bodies: tuple[Body, ...]
+    actor: Arm
+    carrier: Arm
+    camera: CameraSpec
+    pairs: tuple[tuple[str, str], ...] = ()
+    gravity: tuple[float, float, float] = (0.0, 0.0, -9.81)
+    notes: dict[str, str] = field(default_factory=dict)
+
+    def body(self, name: str) -> Body:
+        from samrl.core.errors import UnknownNameError
+
+        for b in self.bodies:
+            if b.name == name:
+                return b
+        raise UnknownNameError("body", name, [b.name for b in self.bodies])
+
+    def with_body(self, name: str, **changes: object) -> SceneSpec:
+        """The same scene with one body changed."""
+        self.body(name)
+        return replace(self, bodies=tuple(replace(b, **changes) if b.name == name else b for b in self.bodies))  # type: ignore[arg-type]
+
+    @property
+    def updatable(self) -> tuple[str, ...]:
+        return tuple(b.name for b in self.bodies if b.updatable)
+
+    def belongs_to(self, arm: Arm, body: str) -> bool:
+        """Whether the body is a link of the arm, or fixed to one."""
+        while body != "world":
+            if body in arm.bodies:
+                return True
+            body = self.body(body).parent
+        return False
+
+
+def pose_of(p: tuple[float, ...], quat: tuple[float, ...]) -> torch.Tensor:
+    """(4, 4) float64 pose of a position and a wxyz quaternion."""
+    q = torch.tensor(quat, dtype=torch.float64)
+    return lie.pose(lie.matrix_from_quat(q / q.norm()), torch.tensor(p, dtype=torch.float64))
+
+
+def pose_to(X: torch.Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Inverse of `pose_of`: position and quaternion as plain numbers."""
+    X = torch.as_tensor(X, dtype=torch.float64)
+    return tuple(X[:3, 3].tolist()), tuple(lie.quat_from_matrix(X[:3, :3]).tolist())
+
+
+def chain_of(scene: SceneSpec, arm: Arm) -> SerialChain:
+    """The arm's kinematics (float64): fixed bodies between its hinges and beneath its base are folded in."""
+    joints, axes, limits = [], [], []
+    for i, name in enumerate(arm.bodies):
+        stop = "world" if i == 0 else arm.bodies[i - 1]
+        body = scene.body(name)
+        assert body.hinge is not None
+        joints.append(_pose_below(scene, name, stop))
+        axes.append(body.hinge.axis)
+        limits.append(body.hinge.range)
+    X_NT = _pose_below(scene, arm.tool_parent, arm.bodies[-1]) @ pose_of(arm.tool_p, arm.tool_quat)
+    as_tensor = lambda x: torch.tensor(x, dtype=torch.float64)  # noqa: E731
+    return SerialChain(torch.stack(joints), as_tensor(axes), X_NT, as_tensor(limits), as_tensor(arm.home))
+
+
+def _pose_below(scene: SceneSpec, name: str, stop: str) -> torch.Tensor:
+    X = torch.eye(4, dtype=torch.float64)
+    while name != stop:
+        body = scene.body(name)
+        X = pose_of(body.p, body.quat) @ X
+        name = body.parent
+    return X

@@ -1,0 +1,60 @@
+"""What a task is: data and pure functions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from samrl.tasks.spec import SceneSpec
+
+Measures = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Draw:
+    """What one reset hides: the truth of the scene, drawn from the seed. Worlds build from it; the twin never sees it.
+
+    Attributes:
+        scene: the SceneSpec with true poses, colours and shapes.
+        q_start: (7) joint angles of the acting arm at the start [rad].
+        views: (n, 4, 4) candidate camera starts in random order; the world takes the first that it can reach.
+        rng_state: seeds for the world's own draws (noise, light, its own solids).
+    """
+
+    scene: SceneSpec
+    q_start: np.ndarray
+    views: np.ndarray
+    seed: int
+    info: dict[str, float] = field(default_factory=dict)
+
+
+class Task(Protocol):
+    """Data and pure functions; the same measures serve the twin (batched tensors) and the judge."""
+
+    name: str
+    scene: SceneSpec
+    horizon: int
+
+    def draw(self, seed: int) -> Draw:
+        """The hidden truth of one episode."""
+        ...
+
+    def measures(self, poses: dict[str, Tensor]) -> Measures:
+        """The few numbers that cost and success are made of, from poses X_WB (*batch, 4, 4) of the bodies by name."""
+        ...
+
+    def cost(self, measures: Measures) -> Tensor:
+        """One cost of state (*batch): no phase, no time index."""
+        ...
+
+    def success(self, measures: Measures) -> Tensor:
+        """(*batch) boolean."""
+        ...
+
+    def look_at(self) -> torch.Tensor:
+        """(3) nominal point that views turn about, world [m]."""
+        ...
