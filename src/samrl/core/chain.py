@@ -68,7 +68,9 @@ class SerialChain:
         dq = (JT @ torch.linalg.solve(A, task[..., None])).squeeze(-1) + pull
         return (q + dq).clamp(self.limit[:, 0], self.limit[:, 1])
 
-    def solve(self, X_WT: Tensor, start: Tensor | None = None, iterations: int = 60, rest: float = 0.0) -> tuple[Tensor, Tensor, Tensor]:
+    def solve(
+        self, X_WT: Tensor, start: Tensor | None = None, iterations: int = 60, rest: float = 0.0
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Inverse kinematics from `start` (*batch, n) or home. Returns q (*batch, n) and what is left of the error:
         position [m] and angle [rad], each (*batch)."""
         q = (self.home if start is None else start).expand(*X_WT.shape[:-2], self.home.shape[0])

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from samrl.core import lie
 from samrl.core.camera import viewpoint
+from samrl.core.errors import UnreachableError
 from samrl.tasks.robots import panda, rizon
 from samrl.tasks.spec import Body, CameraSpec, SceneSpec, Solid, chain_of, pose_of, pose_to
 from samrl.tasks.task import Draw, Measures
@@ -72,6 +73,15 @@ class Ranges:
 
 
 @dataclass(frozen=True)
+class Truth:
+    """What a reset hides. X_WB: (n, 4, 4) block; X_EP: (n, 4, 4) peg in the tool's frame; q: (n, 7) start of the arm."""
+
+    X_WB: Tensor
+    X_EP: Tensor
+    q: Tensor
+
+
+@dataclass(frozen=True)
 class PegInsertion:
     """Attributes:
     scene: what the twin believes before the first image.
@@ -95,50 +105,60 @@ class PegInsertion:
 
     def draw(self, seed: int) -> Draw:
         """The hidden truth: block, grasp, colours, start of the arm, candidate starts of the camera."""
-        rng, r = np.random.default_rng([seed, 1]), self.ranges
-        u = lambda half: float(rng.uniform(-half, half))  # noqa: E731
-        block_p = tuple(np.add(BLOCK_P, (u(r.block_xy), u(r.block_xy), u(r.block_z))))
-        yaw = u(r.block_yaw)
-        X_EP = lie.pose(
-            lie.exp_so3(torch.tensor([u(r.slip_tilt), u(r.slip_tilt), 0.0], dtype=torch.float64)),
-            torch.tensor(np.add(GRASP_P, (u(r.slip), u(r.slip), u(r.slip)))),
-        )
-        true = self.scene.with_body("block", p=block_p, quat=(math.cos(yaw / 2), 0.0, 0.0, math.sin(yaw / 2)))
-        actor = self.scene.actor
-        peg_p, peg_quat = pose_to(pose_of(actor.tool_p, actor.tool_quat) @ X_EP)
-        true = true.with_body("peg", p=peg_p, quat=peg_quat)
+        rng = np.random.default_rng([seed, 1])
+        truth = self.sample(1, torch.Generator().manual_seed(int(rng.integers(2**62))))
+        block_p, block_quat = pose_to(truth.X_WB[0])
+        peg_p, peg_quat = pose_to(self._tool() @ truth.X_EP[0])
+        true = self.scene.with_body("block", p=block_p, quat=block_quat).with_body("peg", p=peg_p, quat=peg_quat)
         true = _recolor(true, rng)
         if self.cover:
             true = _with_cover(true, int(rng.integers(4)))
-        q_start = self._start(rng, X_EP)
-        return Draw(true, q_start, self._views(rng), seed, {"block_yaw": yaw})
+        return Draw(true, truth.q[0].numpy(), self._views(rng), seed)
 
-    def _start(self, rng: np.random.Generator, X_EP: Tensor) -> np.ndarray:
-        """Joint angles that put the tip of the (slipped) peg where the ranges say."""
+    def _tool(self) -> Tensor:
+        """The tool's pose in the body that it is fixed to."""
+        return pose_of(self.scene.actor.tool_p, self.scene.actor.tool_quat)
+
+    def sample(self, count: int, generator: torch.Generator) -> Truth:
+        """`count` draws of block, slip and start at once, from the ranges. Starts that the arm cannot take are drawn
+        again."""
         r = self.ranges
+        uniform = lambda n: 2 * torch.rand(count, n, generator=generator, dtype=torch.float64) - 1  # noqa: E731
+        block_p = torch.tensor(BLOCK_P) + uniform(3) * torch.tensor([r.block_xy, r.block_xy, r.block_z])
+        block_w = uniform(3) * torch.tensor([0.0, 0.0, r.block_yaw])
+        slip_w = uniform(3) * torch.tensor([r.slip_tilt, r.slip_tilt, 0.0])
+        X_EP = lie.pose(lie.exp_so3(slip_w), torch.tensor(GRASP_P) + uniform(3) * r.slip)
         chain = chain_of(self.scene, self.scene.actor)
         down = chain.tool(chain.home)[:3, :3]
+        q = chain.home.expand(count, -1).clone()
+        missing = torch.ones(count, dtype=torch.bool)
         for _ in range(20):
-            tip = np.array([BLOCK_P[0], BLOCK_P[1], BLOCK_P[2] + BLOCK_HALF[2]])
-            tip += (*rng.uniform(-r.tip_aside, r.tip_aside, 2), rng.uniform(*r.tip_height))
-            direction, angle = rng.uniform(0, 2 * math.pi), r.tilt * math.sqrt(rng.uniform())
-            w = torch.tensor([angle * math.cos(direction), angle * math.sin(direction), 0.0], dtype=torch.float64)
-            R_WE = lie.exp_so3(w) @ down
-            offset = X_EP[:3, :3] @ torch.tensor([0.0, 0.0, PEG_HALF_LENGTH], dtype=torch.float64) + X_EP[:3, 3]
-            X_WE = lie.pose(R_WE, torch.from_numpy(tip) - R_WE @ offset)
-            q, p_error, r_error = chain.solve(X_WE)
-            if float(p_error) < 1e-4 and float(r_error) < 1e-3:
-                return q.numpy()
-        raise RuntimeError(f"no reachable start in 20 draws of the ranges {r}")
+            q_new, p_error, r_error = chain.solve(self._start(uniform(3), uniform(2), down, X_EP), iterations=30)
+            good = missing & (p_error < 1e-4) & (r_error < 1e-3)
+            q[good] = q_new[good]
+            missing &= ~good
+            if not missing.any():
+                return Truth(lie.pose(lie.exp_so3(block_w), block_p), X_EP, q)
+        raise UnreachableError(f"the arm cannot take {int(missing.sum())} of {count} starts drawn from {r}.")
+
+    def _start(self, place: Tensor, lean: Tensor, down: Tensor, X_EP: Tensor) -> Tensor:
+        """Tool poses (n, 4, 4) that put the slipped peg's tip at `place`, the tool leaning by `lean` (both in [-1, 1])."""
+        r = self.ranges
+        low, high = r.tip_height
+        top = torch.tensor([BLOCK_P[0], BLOCK_P[1], BLOCK_P[2] + BLOCK_HALF[2] + (low + high) / 2])
+        tip = top + place * torch.tensor([r.tip_aside, r.tip_aside, (high - low) / 2])
+        angle = math.pi * lean[:, :1]
+        w = torch.cat([angle.cos(), angle.sin(), torch.zeros_like(angle)], -1) * r.tilt * lean[:, 1:].abs().sqrt()
+        R_WE = lie.exp_so3(w) @ down
+        tip_E = lie.transform(X_EP, torch.tensor([[0.0, 0.0, PEG_HALF_LENGTH]], dtype=X_EP.dtype)).squeeze(-2)
+        return lie.pose(R_WE, tip - (R_WE @ tip_E[..., None]).squeeze(-1))
 
     def _views(self, rng: np.random.Generator, count: int = 64) -> np.ndarray:
         """Camera poses (count, 4, 4) uniform in yaw, pitch and radius about a point near the nominal hole."""
         r = self.ranges
         column = lambda low, high: torch.from_numpy(rng.uniform(low, high, count))  # noqa: E731
         target = self.look_at() + torch.from_numpy(rng.uniform(-r.view_aside, r.view_aside, (count, 3)))
-        return viewpoint(
-            target, column(-r.view_yaw, r.view_yaw), column(*r.view_pitch), column(*r.view_radius)
-        ).numpy()
+        return viewpoint(target, column(-r.view_yaw, r.view_yaw), column(*r.view_pitch), column(*r.view_radius)).numpy()
 
     def measures(self, poses: dict[str, Tensor]) -> Measures:
         """Peg against hole, from X_WB of "block" and "peg":
@@ -151,6 +171,14 @@ class PegInsertion:
         tip_B = (R_BW @ (tip_W - X_WB[..., :3, 3])[..., None]).squeeze(-1)
         axis_B = (R_BW @ axis_W[..., None]).squeeze(-1)
         return {"lateral": tip_B[..., :2], "depth": BLOCK_HALF[2] - tip_B[..., 2], "tilt": axis_B[..., :2]}
+
+    def errors(self, poses: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """What separates peg and hole, in the world's axes: the tip from the centre of the hole's mouth (*batch, 3) [m], and
+        the peg's axis turned from the hole's (*batch, 3), sine of the angle along the axis of the turn."""
+        X_WB, X_WP = poses["block"], poses["peg"]
+        tip = X_WP[..., :3, 3] + PEG_HALF_LENGTH * X_WP[..., :3, 2]
+        mouth = X_WB[..., :3, 3] + BLOCK_HALF[2] * X_WB[..., :3, 2]
+        return tip - mouth, torch.linalg.cross(X_WP[..., :3, 2], -X_WB[..., :3, 2])
 
     def success(self, measures: Measures) -> Tensor:
         """The tip is at least 15 mm below the block's top, inside the hole."""

@@ -72,8 +72,16 @@ def panda(prefix: str = "panda_") -> tuple[tuple[Body, ...], Arm]:
     for i, (p, quat, limits, torque, mass, com, inertia, solids) in enumerate(_PANDA):
         bodies.append(
             Body(
-                f"{prefix}link{i + 1}", bodies[-1].name, p, quat, Hinge(range=limits, torque_limit=torque),
-                mass, com, inertia, solids, gravcomp=1.0,
+                f"{prefix}link{i + 1}",
+                bodies[-1].name,
+                p,
+                quat,
+                Hinge(range=limits, torque_limit=torque),
+                mass,
+                com,
+                inertia,
+                solids,
+                gravcomp=1.0,
             )  # fmt: skip
         )
     hand = Body(
@@ -102,13 +110,27 @@ def rizon(
 ) -> tuple[tuple[Body, ...], Arm]:  # fmt: skip
     """The Flexiv Rizon 4 with a camera on its flange; the tool is the camera's optical frame C."""
     bodies = [
-        Body(f"{prefix}base", "world", base_p, base_quat, solids=(Solid("cylinder", (0.07, 0.07), (0, 0, 0.07), color=GREY),))
+        Body(
+            f"{prefix}base",
+            "world",
+            base_p,
+            base_quat,
+            solids=(Solid("cylinder", (0.07, 0.07), (0, 0, 0.07), color=GREY),),
+        )
     ]
     for i, (p, quat, axis, limits, torque, mass, com, inertia, (mid, half)) in enumerate(_RIZON):
         bodies.append(
             Body(
-                f"{prefix}link{i + 1}", bodies[-1].name, p, quat, Hinge(axis, limits, torque_limit=torque), mass, com,
-                (*inertia, 0, 0, 0), (Solid("capsule", (0.045, half), mid, color=GREY),), gravcomp=1.0,
+                f"{prefix}link{i + 1}",
+                bodies[-1].name,
+                p,
+                quat,
+                Hinge(axis, limits, torque_limit=torque),
+                mass,
+                com,
+                (*inertia, 0, 0, 0),
+                (Solid("capsule", (0.045, half), mid, color=GREY),),
+                gravcomp=1.0,
             )  # fmt: skip
         )
     flange = Body(f"{prefix}flange", f"{prefix}link7", (0, 0, 0.081), solids=())
