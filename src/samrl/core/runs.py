@@ -80,7 +80,9 @@ class RunFolder:
         """Keep a second process out while this one writes. The lock dies with the process, however that dies."""
         import fcntl
 
-        with _disk(self.path / LOCK), open(self.path / LOCK, "w") as file:
+        with _disk(self.path / LOCK):
+            file = open(self.path / LOCK, "w")  # noqa: SIM115  (closed below; the block within is not the disk's doing)
+        with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as e:
@@ -204,12 +206,13 @@ def read_json(path: Path) -> Any:
 def append_line(path: Path, line: str) -> None:
     """Add one line to a file of lines and flush it to the disk. What a kill left of a torn last line is cut off first; on a
     full disk the file is left as it was."""
-    with _disk(path), open(path, "ab+") as file:
+    data = line.encode() + b"\n"
+    with _disk(path), open(path, "ab+", buffering=0) as file:  # unbuffered: closing must not write again what failed
         end = _end_of_lines(file)
         file.truncate(end)
         try:
-            file.write(line.encode() + b"\n")
-            file.flush()
+            while data:
+                data = data[file.write(data) :]
             os.fsync(file.fileno())
         except OSError:
             os.truncate(path, end)

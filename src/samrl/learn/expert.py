@@ -1,0 +1,190 @@
+"""The expert: trajectories and a privileged state policy, both by gradients through the twin.
+
+There is one cost of state (task.cost) and nothing else: no phase, no time index, no waypoint. The policy is a network
+that sees where the peg truly is; it is trained by back-propagating the cost of short windows through physics and
+controller (Xu et al., SHAC, ICLR 2022, without the critic: the cost is dense)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor, nn
+
+from samrl.core import lie
+from samrl.core.errors import NonFiniteError
+from samrl.core.nets import mlp, scales
+from samrl.model.model import Command, Model, set_body_pose
+from samrl.model.scene import State, Twin
+from samrl.tasks.spec import pose_of
+from samrl.tasks.task import Task
+
+
+class StatePolicy(nn.Module):
+    """Privileged policy: (pose of target, pose of tool's load, lead of the command) -> action.
+
+    Features, all in the world's axes: the vector from the load's tip to the target's mouth at several scales, the load's
+    axis against the target's, and how far the commanded pose is ahead of the measured one. Output: an action (*batch, 6)
+    within its limits by tanh.
+    """
+
+    SCALES_P = (0.1, 0.02, 0.004, 0.001)
+    SCALES_R = (0.3, 0.05, 0.01)
+
+    def __init__(self, limits: tuple[float, float], generator: torch.Generator, width: int = 128) -> None:
+        super().__init__()
+        inputs = 3 * (2 * len(self.SCALES_P) + 2 * len(self.SCALES_R))
+        self.net = mlp([inputs, width, width, 6], generator, out_scale=0.01)
+        self.register_buffer("limits", torch.tensor([limits[0]] * 3 + [limits[1]] * 3))
+
+    def forward(self, tip_error: Tensor, axis_error: Tensor, lead: Tensor) -> Tensor:
+        x = torch.cat(
+            [
+                scales(tip_error, self.SCALES_P), scales(axis_error, self.SCALES_R),
+                scales(lead[..., :3], self.SCALES_P), scales(lead[..., 3:], self.SCALES_R),
+            ],
+            -1,
+        )  # fmt: skip
+        return torch.tanh(self.net(x)) * self.limits
+
+
+class Expert:
+    """The state policy bound to a model and a task."""
+
+    def __init__(self, model: Model, task: Task, seed: int = 0) -> None:
+        self.model, self.task = model, task
+        g = model.gains
+        self.policy = StatePolicy((g.max_translation, g.max_rotation), torch.Generator().manual_seed(seed))
+
+    def act(self, twin: Twin, command: Command) -> Tensor:
+        """Action (*batch, 6) for a batch of situations."""
+        tip, axis = self.task.errors(self.model.poses(twin))
+        lead = lie.local(self.model.chain.tool(twin.state.q), command.X_WE)
+        return self.policy(tip, axis, lead)
+
+    def rollout(self, twin: Twin, command: Command, steps: int) -> tuple[Twin, Command, Tensor, Tensor]:
+        """Follow the policy: the last situation, costs (steps, *batch), success so far (*batch)."""
+        costs, done = [], torch.zeros(twin.state.q.shape[:-1], dtype=torch.bool)
+        for _ in range(steps):
+            twin, command = self.model.step(twin, command, self.act(twin, command))
+            m = self.task.measures(self.model.poses(twin))
+            costs.append(self.task.cost(m))
+            done = done | self.task.success(m).detach()
+        return twin, command, torch.stack(costs), done
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """iterations: of one window each; batch: environments; window: control steps back-propagated through; learning_rate: of
+    Adam, cosine to a twentieth; max_gradient: largest norm; episode: control steps
+    before an environment starts anew."""
+
+    iterations: int = 300
+    batch: int = 64
+    window: int = 12
+    learning_rate: float = 3e-3
+    max_gradient: float = 1.0
+    episode: int = 60
+
+
+def train(
+    expert: Expert, settings: TrainSettings, seed: int, progress: Callable[[int, float], None] | None = None
+) -> list[float]:
+    """Train the policy by first-order gradients through the twin. Returns the mean cost of each iteration."""
+    generator = torch.Generator().manual_seed(seed)
+    optimizer = torch.optim.Adam(expert.policy.parameters(), lr=settings.learning_rate)
+    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.iterations, settings.learning_rate / 20)
+    n = settings.batch
+    twin, command = random_start(expert.model, expert.task, n, generator)
+    age = torch.randint(settings.episode, (n,), generator=generator)
+    history = []
+    for i in range(settings.iterations):
+        twin, command, costs, _ = expert.rollout(twin, command, settings.window)
+        loss = costs.mean()
+        optimizer.zero_grad()
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(expert.policy.parameters(), settings.max_gradient)
+        if not bool(torch.isfinite(norm)):
+            raise NonFiniteError(f"the gradient of the expert's cost is not finite in iteration {i} of seed {seed}.")
+        optimizer.step()
+        cosine.step()
+        history.append(float(loss))
+        if progress:
+            progress(i, history[-1])
+        age += settings.window
+        old = age >= settings.episode
+        twin, command = detach(twin, command)
+        if bool(old.any()):
+            fresh = random_start(expert.model, expert.task, n, generator)
+            twin, command = select(old, fresh, (twin, command))
+            age[old] = 0
+    return history
+
+
+def random_start(model: Model, task: Task, count: int, generator: torch.Generator) -> tuple[Twin, Command]:
+    """Situations as a reset draws them: block, slip and start of the arm differ in each environment."""
+    truth = task.sample(count, generator)
+    to = lambda X: X.to(model.device, model.dtype)  # noqa: E731
+    params = set_body_pose(model.scene, model.params, "block", to(truth.X_WB))
+    X_HE = pose_of(task.scene.actor.tool_p, task.scene.actor.tool_quat)
+    params = set_body_pose(model.scene, params, "peg", to(X_HE @ truth.X_EP))
+    state = model.state(truth.q)
+    return Twin(params, state), model.at_rest(state.q)
+
+
+def select(which: Tensor, a: tuple[Twin, Command], b: tuple[Twin, Command]) -> tuple[Twin, Command]:
+    """Environments of a where `which` (*batch), else of b."""
+
+    def pick(x: Tensor, y: Tensor) -> Tensor:
+        if x.dim() == 0 or x.shape[:1] != which.shape or y.shape[:1] != which.shape:
+            return y
+        return torch.where(which.reshape(-1, *[1] * (x.dim() - 1)), x, y)
+
+    def merge(x: object, y: object) -> dict[str, Tensor]:
+        return {f.name: pick(getattr(x, f.name), getattr(y, f.name)) for f in fields(x)}  # type: ignore[arg-type]
+
+    (ta, ca), (tb, cb) = a, b
+    params = replace(tb.params, **{k: merge(ta.params, tb.params)[k] for k in ("link_p", "link_R")})
+    return Twin(params, State(**merge(ta.state, tb.state))), Command(**merge(ca, cb))
+
+
+def detach(twin: Twin, command: Command) -> tuple[Twin, Command]:
+    """The same situation without its history."""
+    s = twin.state
+    return (
+        twin.replace(state=State(s.q.detach(), s.qd.detach())),
+        Command(command.q_ref.detach(), command.X_WE.detach()),
+    )
+
+
+def optimize_trajectories(
+    model: Model, task: Task, twin: Twin, command: Command, *, steps: int = 40, iterations: int = 60, learning_rate: float = 0.1
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Action sequences by gradient descent on the summed cost of state, all environments in parallel, from zero actions.
+
+    Returns actions (steps, *batch, 6), costs (steps, *batch) and success (*batch) of the best sequence met."""
+    limits = torch.tensor([model.gains.max_translation] * 3 + [model.gains.max_rotation] * 3)
+    x = torch.zeros(steps, *twin.state.q.shape[:-1], 6, requires_grad=True)
+    optimizer = torch.optim.Adam([x], lr=learning_rate)
+    best = torch.full(twin.state.q.shape[:-1], float("inf"))
+    best_x, best_costs = x.detach().clone(), torch.zeros(steps, *best.shape)
+    best_done = torch.zeros_like(best, dtype=torch.bool)
+    for _ in range(iterations):
+        t, c, costs = twin, command, []
+        done = torch.zeros_like(best_done)
+        for a in torch.tanh(x) * limits:
+            t, c = model.step(t, c, a)
+            m = task.measures(model.poses(t))
+            costs.append(task.cost(m))
+            done |= task.success(m).detach()
+        total = torch.stack(costs).sum(0)
+        optimizer.zero_grad()
+        total.sum().backward()
+        better = total.detach() < best
+        best = torch.where(better, total.detach(), best)
+        best_x[:, better] = x.detach()[:, better]
+        best_costs[:, better] = torch.stack(costs).detach()[:, better]
+        best_done = torch.where(better, done, best_done)
+        optimizer.step()
+    return torch.tanh(best_x) * limits, best_costs, best_done

@@ -1,0 +1,109 @@
+"""𝓜: physics and rendering over one scene, and the arm's controller between action and joints."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from samrl.core import control, lie
+from samrl.core.camera import Camera
+from samrl.core.chain import SerialChain
+from samrl.core.types import RGBD
+from samrl.model.physics import Physics
+from samrl.model.render import Renderer
+from samrl.model.scene import Params, Scene, State, Twin, compile_mjcf
+
+
+@dataclass(frozen=True)
+class Command:
+    """The controller's memory, which moves along with the state.
+
+    Attributes:
+        q_ref: (*batch, n) joint set-points [rad].
+        X_WE: (*batch, 4, 4) last commanded end-effector pose.
+    """
+
+    q_ref: Tensor
+    X_WE: Tensor
+
+
+class Model:
+    """The differentiable twin of one scene: an acting arm under joint impedance, objects, light and camera.
+
+    Args:
+        mjcf: the scene, as MJCF text (model/scene.py says what is supported).
+        chain: kinematics of the acting arm; its joints are the scene's first coordinates.
+        updatable: bodies that get a mask.
+        substeps: physics steps in a control period.
+        supersampling: samples a pixel and axis.
+    """
+
+    def __init__(
+        self, mjcf: str, chain: SerialChain, updatable: tuple[str, ...], *, substeps: int = 20, supersampling: int = 2,
+        dtype: torch.dtype = torch.float32, device: str = "cpu",
+    ) -> None:  # fmt: skip
+        self.gains = control.gains()
+        self.scene, params, self._rest = compile_mjcf(mjcf)
+        self.params = self._with_impedance(params).to(device=device, dtype=dtype)
+        self.chain = chain.to(dtype, device)
+        self.updatable = updatable
+        self.substeps = substeps
+        self.dtype, self.device = dtype, device
+        self.physics = Physics(self.scene, timestep=self.gains.period / substeps, device=device)
+        self.renderer = Renderer(self.scene, supersampling=supersampling, masks=updatable, device=device)
+
+    def _with_impedance(self, params: Params) -> Params:
+        """The arm's joints are springs to their set-points, with the controller's stiffness and damping."""
+        n = self.scene.nv
+        gain = lambda values: params.stiffness.new_tensor(values[:n])  # noqa: E731
+        return replace(params, stiffness=gain(self.gains.stiffness), damping=params.damping + gain(self.gains.damping))
+
+    def state(self, q: Tensor, qd: Tensor | None = None) -> State:
+        """The scene's state with the arm at q (*batch, n)."""
+        q = torch.as_tensor(q, dtype=self.dtype, device=self.device)
+        return State(
+            q, torch.zeros_like(q) if qd is None else torch.as_tensor(qd, dtype=self.dtype, device=self.device)
+        )
+
+    def at_rest(self, q: Tensor) -> Command:
+        """A command that keeps the arm where it is."""
+        return Command(q, self.chain.tool(q))
+
+    def step(self, twin: Twin, command: Command, action: Tensor, substeps: int | None = None) -> tuple[Twin, Command]:
+        """One control period under action (*batch, 6) = (Δp_W [m], Δr_W [rad]); differentiable in all of its arguments."""
+        measured = self.chain.tool(twin.state.q)
+        X = control.command(command.X_WE, measured, action, self.gains)
+        q_ref = control.set_points(self.chain, command.q_ref, X, self.gains)
+        state = self.physics.step(twin.params, twin.state, q_ref, substeps=substeps or self.substeps)
+        return twin.replace(state=state), Command(q_ref, X)
+
+    def link_poses(self, twin: Twin) -> Tensor:
+        """X_WL (*batch, nl, 4, 4) of every link."""
+        return self.physics.link_poses(twin.params, twin.state.q)
+
+    def poses(self, twin: Twin, names: tuple[str, ...] | None = None) -> dict[str, Tensor]:
+        """X_WB (*batch, 4, 4) of bodies by name, the updatable ones where no names are given."""
+        X = self.link_poses(twin)
+        return {name: X[..., self.scene.link(name), :, :] for name in names or self.updatable}
+
+    def render(self, twin: Twin, camera: Camera) -> RGBD:
+        """What the camera would see of the twin."""
+        return self.renderer.render(twin.params, self.link_poses(twin), camera)
+
+
+def set_body_pose(scene: Scene, params: Params, name: str, X_PB: Tensor) -> Params:
+    """The parameters with the body's fixed pose in its parent replaced by X_PB (*batch, 4, 4)."""
+    i = scene.link(name)
+    one = torch.zeros(len(scene.link_names), 1, dtype=X_PB.dtype, device=X_PB.device)
+    one[i] = 1.0
+    p = params.link_p * (1 - one) + X_PB[..., None, :3, 3] * one
+    R = params.link_R * (1 - one[..., None]) + X_PB[..., None, :3, :3] * one[..., None]
+    return replace(params, link_p=p, link_R=R)
+
+
+def body_pose(scene: Scene, params: Params, name: str) -> Tensor:
+    """X_PB (*batch, 4, 4): the body's fixed pose in its parent."""
+    i = scene.link(name)
+    return lie.pose(params.link_R[..., i, :, :], params.link_p[..., i, :])

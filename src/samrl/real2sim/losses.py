@@ -1,0 +1,36 @@
+"""The two terms of SAM-RL Eq. 2-4: masked colour and the Earth Mover Distance of point clouds."""
+
+from __future__ import annotations
+
+import numpy as np
+import ot
+import torch
+from torch import Tensor
+
+
+def masked_color(color: Tensor, mask: Tensor, color_real: Tensor, mask_real: Tensor, weight: Tensor) -> Tensor:
+    """Mean over pixels of |G ⊗ (I, 1) − G' ⊗ (I', 1)|: (*batch, S, S, 3) and (*batch, S, S) -> (*batch).
+
+    The appended 1 compares the masks themselves, so that a body of its background's colour, or a dark one, still has an
+    outline. `weight` (*batch, S, S) leaves out pixels whose occluder the twin draws too coarsely."""
+    image = mask[..., None] * color - mask_real[..., None] * color_real
+    per_pixel = image.abs().mean(-1) + (mask - mask_real).abs()
+    return (per_pixel * weight).sum((-2, -1)) / weight.sum((-2, -1)).clamp_min(1.0)
+
+
+def transport_plan(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Exact optimal transport between two clouds (n, 3) and (m, 3) of equal total mass, by POT's network simplex.
+
+    Returns the plan's non-zero entries: indices into x, into y, and masses that sum to 1. Held fixed, the plan makes the
+    distance differentiable (envelope theorem)."""
+    a, b = np.full(len(x), 1 / len(x)), np.full(len(y), 1 / len(y))
+    cost = torch.cdist(x.double(), y.double()).numpy()
+    plan = ot.emd(a, b, cost, numItermax=200_000)
+    i, j = np.nonzero(plan)
+    return torch.from_numpy(i), torch.from_numpy(j), torch.from_numpy(plan[i, j]).to(x.dtype)
+
+
+def earth_mover(x: Tensor, y: Tensor, plan: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+    """Earth Mover Distance [m] under a fixed plan; x (*batch, n, 3), y (m, 3) -> (*batch)."""
+    i, j, mass = plan
+    return ((x[..., i, :] - y[j]).square().sum(-1) + 1e-10).sqrt() @ mass

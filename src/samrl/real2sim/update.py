@@ -1,0 +1,303 @@
+"""Real2Sim, step by step: twin ← gradient descent on λ1·‖G⊗I − G'⊗I'‖₁ + λ2·EMD, summed over bodies (SAM-RL Eq. 2-5).
+
+Two stages. `coarse` moves whole starts by the Earth Mover Distance alone, several at once, when the body may be far from
+its estimate; `fine` descends the full loss through the renderer. Camera and arm are where the world says they are."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from samrl.core import lie
+from samrl.core.camera import Camera
+from samrl.model.model import Model, set_body_pose
+from samrl.model.scene import Twin
+from samrl.real2sim.frames import Crop, points_of
+from samrl.real2sim.losses import earth_mover, masked_color, transport_plan
+
+
+@dataclass(frozen=True)
+class UpdateSettings:
+    """Attributes:
+    bodies: whose pose and colour are free.
+    weight_color, weight_emd [1/m]: λ1 and λ2.
+    points: at most so many a cloud.
+    coarse_steps, coarse_yaws [rad]: iterations of the coarse stage and the turns about the vertical that it starts from.
+    fine_steps: iterations of the fine stage; replan: iterations between two transport plans.
+    rate_p [m], rate_r [rad], rate_color: first step sizes of Adam, falling by a cosine.
+    min_pixels: a body with fewer visible pixels in every crop is out of view.
+    margin: pixels around a coarsely drawn occluder that count for nothing.
+    """
+
+    bodies: tuple[str, ...] = ("block", "peg")
+    weight_color: float = 1.0
+    weight_emd: float = 10.0
+    points: int = 192
+    coarse_steps: int = 8
+    coarse_yaws: tuple[float, ...] = (0.0, -0.45, 0.45)
+    fine_steps: int = 24
+    replan: int = 6
+    rate_p: float = 0.0015
+    rate_r: float = 0.015
+    rate_color: float = 0.05
+    min_pixels: float = 12.0
+    margin: int = 2
+
+
+@dataclass
+class UpdateReport:
+    """What the update did. `visible`: body -> pixels of its mask; `lost`: bodies out of view, whose last estimate is kept;
+    `loss_before`, `loss_after`; `residual`: body -> masked colour loss at the end; `spread`: body -> standard deviation of
+    the pose (6) [m, rad] from the loss' curvature; `message`: a sentence; `seconds`."""
+
+    visible: dict[str, float]
+    lost: tuple[str, ...]
+    loss_before: float
+    loss_after: float
+    residual: dict[str, float] = field(default_factory=dict)
+    spread: dict[str, list[float]] = field(default_factory=dict)
+    message: str = ""
+    seconds: float = 0.0
+
+
+class Problem:
+    """One update: the crops, the fixed poses of everything that stays, and the loss as a function of the free poses."""
+
+    def __init__(self, model: Model, twin: Twin, crops: Sequence[Crop], settings: UpdateSettings) -> None:
+        self.model, self.twin, self.crops, self.s = model, twin, crops, settings
+        self.X_WL = model.link_poses(twin).detach()
+        self.links = [model.scene.link(b) for b in settings.bodies]
+        self.X0 = self.X_WL[self.links]
+        self.camera = Camera(
+            crops[0].camera.width, crops[0].camera.height,
+            torch.stack([c.camera.K for c in crops]), torch.stack([c.camera.X_WC for c in crops]),
+        )  # fmt: skip
+        self.color = torch.stack([c.color for c in crops])
+        self.masks = [torch.stack([c.masks[b] for c in crops]) for b in settings.bodies]
+        self.visible = {b: float(m.sum((-2, -1)).max()) for b, m in zip(settings.bodies, self.masks, strict=True)}
+        self.seen = [self.visible[b] >= settings.min_pixels for b in settings.bodies]
+        self.clouds = [self._cloud(b) for b in settings.bodies]
+        self.geoms = [torch.from_numpy(model.scene.geom_link == i) for i in self.links]
+        self.weight = self._weight()
+
+    def _cloud(self, body: str) -> tuple[int, Tensor] | None:
+        """The crop that shows most of the body, and its measured points there (n, 3)."""
+        best = max(range(len(self.crops)), key=lambda i: float((self.crops[i].depth[body] > 0).sum()))
+        y = points_of(self.crops[best].depth[body], self.crops[best].camera, self.s.points)
+        return (best, y) if len(y) >= 8 else None
+
+    def _weight(self) -> Tensor:
+        """(C, S, S): 0 off the sensor and near links that are drawn coarsely (the arm), else 1."""
+        _, links = self.render_ids(self.X0[None])
+        drawn = torch.zeros(len(self.model.scene.link_names) + 1, dtype=torch.bool)
+        for i, name in enumerate(self.model.scene.link_names):
+            drawn[i] = bool(name) and name not in self.s.bodies and name not in ("world", "table")
+        arm = drawn[links[0].long()].float()  # -1, nothing, is the last entry
+        k = 2 * self.s.margin + 1
+        arm = torch.nn.functional.max_pool2d(arm[:, None], k, 1, self.s.margin)[:, 0]
+        return (1 - arm) * torch.stack([c.inside for c in self.crops]).float()
+
+    def poses(self, X: Tensor) -> Tensor:
+        """Free poses X_WB (K, B, 4, 4) put among all links: (K, nl, 4, 4)."""
+        index = torch.tensor(self.links)
+        return self.X_WL.expand(len(X), *self.X_WL.shape).index_copy(1, index, X)
+
+    def render_ids(self, X: Tensor) -> tuple[Tensor, Tensor]:
+        """Depth (K, C, S, S) and link index (K, C, S, S) without gradients."""
+        with torch.no_grad():
+            return self.model.renderer.render_ids(self.twin.params, self.poses(X)[:, None], self.camera)
+
+    def render(self, X: Tensor, params: object):
+        """RGBD of shape (K, C, S, S)."""
+        return self.model.renderer.render(params, self.poses(X)[:, None], self.camera)
+
+    def sim_points(self, X: Tensor) -> list[list[Tensor | None]]:
+        """For every start and body the visible points in the body's own frame (n, 3), or None."""
+        depth, links = self.render_ids(X)
+        out = []
+        for k in range(len(X)):
+            row: list[Tensor | None] = []
+            for b, link in enumerate(self.links):
+                cloud = self.clouds[b]
+                if cloud is None:
+                    row.append(None)
+                    continue
+                c = cloud[0]
+                p_W = points_of(torch.where(links[k, c] == link, depth[k, c], 0.0), self.crops[c].camera, self.s.points)
+                row.append(lie.transform(lie.inverse(X[k, b]), p_W) if len(p_W) >= 8 else None)
+            out.append(row)
+        return out
+
+    def loss(self, X: Tensor, params: object, plans: list[list[tuple | None]], points: list[list[Tensor | None]]) -> Tensor:
+        """Full loss of every start (K): λ1 masked colour + λ2 EMD, summed over bodies (SAM-RL Eq. 4)."""
+        image = self.render(X, params)
+        total = torch.zeros(len(X))
+        for b, body in enumerate(self.s.bodies):
+            if not self.seen[b]:
+                continue
+            term = masked_color(image.color, image.masks[body], self.color, self.masks[b], self.weight)
+            total = total + self.s.weight_color * term.sum(-1)
+            total = total + self.s.weight_emd * self.emd(X, b, plans, points)
+        return total
+
+    def emd(self, X: Tensor, b: int, plans: list[list[tuple | None]], points: list[list[Tensor | None]]) -> Tensor:
+        """Earth Mover Distance of body b for every start (K) [m] under fixed plans."""
+        cloud, out = self.clouds[b], []
+        for k in range(len(X)):
+            plan, p_L = plans[k][b], points[k][b]
+            if cloud is None or plan is None or p_L is None:
+                out.append(torch.zeros(()))
+                continue
+            out.append(earth_mover(lie.transform(X[k, b], p_L), cloud[1], plan))
+        return torch.stack(out)
+
+    def plans(self, X: Tensor) -> tuple[list[list[tuple | None]], list[list[Tensor | None]]]:
+        """Fresh transport plans at the poses X, and the points that they move."""
+        points = self.sim_points(X)
+        plans: list[list[tuple | None]] = []
+        for k in range(len(X)):
+            row: list[tuple | None] = []
+            for b, cloud in enumerate(self.clouds):
+                p_L = points[k][b]
+                known = cloud is not None and p_L is not None
+                row.append(transport_plan(lie.transform(X[k, b], p_L), cloud[1]) if known else None)  # type: ignore
+            plans.append(row)
+        return plans, points
+
+
+def coarse(problem: Problem, X: Tensor) -> Tensor:
+    """Move starts X (K, B, 4, 4) by the Earth Mover Distance: each step solves for the rigid motion that a fixed plan asks
+    for (weighted Procrustes, Kabsch 1976; the weights 1/distance make it the distance itself, not its square)."""
+    for _ in range(problem.s.coarse_steps):
+        plans, points = problem.plans(X)
+        X = X.clone()
+        for k in range(len(X)):
+            for b, cloud in enumerate(problem.clouds):
+                plan, p_L = plans[k][b], points[k][b]
+                if cloud is None:
+                    continue
+                if plan is None or p_L is None:  # the start shows nothing where the body is: bring it there
+                    X[k, b, :3, 3] = cloud[1].mean(0)
+                    continue
+                X[k, b] = _procrustes(p_L, cloud[1], plan, X[k, b])
+    return X
+
+
+def _procrustes(p_L: Tensor, y: Tensor, plan: tuple[Tensor, Tensor, Tensor], X: Tensor) -> Tensor:
+    i, j, mass = plan
+    a, b = p_L[i], y[j]
+    for _ in range(3):
+        distance = (lie.transform(X, a) - b).norm(dim=-1)
+        w = mass / (distance + 0.002)
+        w = (w / w.sum())[:, None]
+        ca, cb = (w * a).sum(0), (w * b).sum(0)
+        U, _, Vt = torch.linalg.svd((w * (a - ca)).T @ (b - cb))
+        D = torch.diag(torch.tensor([1.0, 1.0, float(torch.sign(torch.linalg.det(Vt.T @ U.T)))]))
+        R = Vt.T @ D @ U.T
+        X = lie.pose(R, cb - R @ ca)
+    return X
+
+
+def fine(problem: Problem, X0: Tensor) -> tuple[Tensor, object, Tensor, Tensor]:
+    """Descend the full loss from X0 (K, B, 4, 4). Returns poses, parameters with colours and light, and the losses before
+    and after (K)."""
+    s, K, B = problem.s, *X0.shape[:2]
+    params = problem.twin.params
+    pose = torch.zeros(K, B, 6, requires_grad=True)
+    tint = torch.zeros(K, len(params.color), 3)
+    tint += _match_colors(problem, X0, params)
+    tint.requires_grad_(True)
+    light = torch.zeros(K, 4, requires_grad=True)
+    free_colors = torch.stack(problem.geoms).any(0)[:, None].float()
+    step = torch.tensor([s.rate_p] * 3 + [s.rate_r] * 3)
+    optimizer = torch.optim.Adam([{"params": [pose], "lr": 1.0}, {"params": [tint, light], "lr": s.rate_color}], betas=(0.8, 0.95))
+    first = last = torch.zeros(K)
+    plans, points = problem.plans(X0)
+    for i in range(s.fine_steps + 1):
+        X = lie.retract(X0, pose * step)
+        if i and i % s.replan == 0:
+            plans, points = problem.plans(X.detach())
+        moved = params.replace(
+            color=(params.color * (tint * free_colors).exp())[:, None],
+            light_direction=(params.light_direction + light[:, :3])[:, None],
+            ambient=(params.ambient * light[:, 3:].exp())[:, None],
+        )
+        last = problem.loss(X, moved, plans, points)
+        first = last.detach() if i == 0 else first
+        if i == s.fine_steps:
+            break
+        for group, rate in zip(optimizer.param_groups, (1.0, s.rate_color), strict=True):
+            group["lr"] = rate * (0.5 * (1 + math.cos(math.pi * i / s.fine_steps)) + 0.03)
+        optimizer.zero_grad()
+        last.sum().backward()
+        optimizer.step()
+    return X.detach(), moved, first, last.detach()
+
+
+def _match_colors(problem: Problem, X: Tensor, params: object) -> Tensor:
+    """Logarithmic tint (ng, 3) that gives each body the mean colour that its mask shows, at the first start."""
+    image = problem.render(X[:1].detach(), params)
+    tint = torch.zeros_like(problem.twin.params.color)
+    for b, body in enumerate(problem.s.bodies):
+        real = (problem.masks[b][..., None] * problem.color).sum((0, 1, 2)) / problem.masks[b].sum().clamp_min(1e-3)
+        mask = image.masks[body].detach()[0]
+        sim = (mask[..., None] * image.color.detach()[0]).sum((0, 1, 2)) / mask.sum().clamp_min(1e-3)
+        if problem.seen[b] and float(mask.sum()) > 1:
+            tint[problem.geoms[b]] = (real.clamp_min(0.02) / sim.clamp_min(0.02)).log()
+    return tint
+
+
+def update(
+    model: Model, twin: Twin, crops: Sequence[Crop], settings: UpdateSettings, *, lost: bool = False
+) -> tuple[Twin, UpdateReport]:
+    """Align the twin with one exposure.
+
+    Args:
+        twin: unbatched; arm at the measured joint angles.
+        crops: equally large crops of the same exposure.
+        lost: the bodies may be centimetres away: several starts and the coarse stage.
+    """
+    began = time.perf_counter()
+    problem = Problem(model, twin, crops, settings)
+    if not any(problem.seen):
+        return twin, UpdateReport(problem.visible, settings.bodies, 0.0, 0.0, message=_message(problem, settings))
+    X = problem.X0[None]
+    if lost:
+        X = coarse(problem, torch.cat([_turned(X, yaw) for yaw in settings.coarse_yaws]))
+    X, params, first, last = fine(problem, X)
+    k = int(last.argmin())
+    keep = torch.tensor(problem.seen)[:, None, None]
+    new = _put(model, twin, settings.bodies, torch.where(keep, X[k], problem.X0))
+    colors = {n: getattr(params, n)[k, 0].detach() for n in ("color", "light_direction", "ambient")}
+    new = new.replace(params=new.params.replace(**colors))
+    gone = tuple(b for b, seen in zip(settings.bodies, problem.seen, strict=True) if not seen)
+    report = UpdateReport(problem.visible, gone, float(first[k]), float(last[k]), message=_message(problem, settings))
+    report.seconds = time.perf_counter() - began
+    return new, report
+
+
+def _turned(X: Tensor, yaw: float) -> Tensor:
+    turn = lie.exp_so3(X.new_tensor([0.0, 0.0, yaw]))
+    return lie.pose(turn @ X[..., :3, :3], X[..., :3, 3])
+
+
+def _put(model: Model, twin: Twin, bodies: tuple[str, ...], X_WB: Tensor) -> Twin:
+    """Write world poses (B, 4, 4) of fixed bodies into the parameters, relative to their parents."""
+    X_WL, params = model.link_poses(twin), twin.params
+    for b, body in enumerate(bodies):
+        parent = int(model.scene.parent[model.scene.link(body)])
+        X_PB = lie.inverse(X_WL[parent]) @ X_WB[b]
+        params = set_body_pose(model.scene, params, body, X_PB)
+    return twin.replace(params=params)
+
+
+def _message(problem: Problem, settings: UpdateSettings) -> str:
+    gone = [b for b, seen in zip(settings.bodies, problem.seen, strict=True) if not seen]
+    if not gone:
+        return "every body is in view."
+    return f"{' and '.join(gone)} out of view (fewer than {settings.min_pixels:g} pixels): the last estimate is kept."
