@@ -1,0 +1,134 @@
+"""The renderer of the twin: antialiased colour, depth and masks with gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import warp as wp
+from torch import Tensor
+
+from samrl.core.camera import Camera
+from samrl.core.errors import ImageError
+from samrl.core.types import RGBD
+from samrl.model.render import geometry_kernels as geometry
+from samrl.model.render.autograd import DeviceMesh, DrawSolids, DrawSurface, Settings
+from samrl.model.render.meshes import Mesh, scene_mesh
+from samrl.model.scene import PLANE, Params, Scene
+
+MAX_MASKS = 31
+PARAMETERS = ("geom_p", "geom_R", "geom_size", "color", "light_direction", "ambient", "diffuse")
+
+
+class Renderer:
+    """Renders a scene's solids. Differentiable by link poses, camera (pose and intrinsics) and the parameters in
+    PARAMETERS; in depth, inside surfaces only. Solids are seen from outside only and cast no shadows. The lighting law is in
+    `geometry_kernels.light_solids`; colours are not clamped at 1.
+
+    Args:
+        scene: structure; its visible geoms are drawn.
+        supersampling: S × S samples a pixel.
+        masks: names of the bodies that get a mask (31 at most).
+        moving: names of the bodies whose poses get a gradient (default: all). Naming the few that move saves time.
+        detail: factor on the number of segments of round solids.
+        near: nothing nearer to the camera than this is drawn [m].
+        background: colour where there is nothing.
+        threads: threads for a batch on the CPU.
+    """
+
+    def __init__(
+        self, scene: Scene, *, supersampling: int = 2, masks: Sequence[str] = (), moving: Sequence[str] | None = None,
+        detail: float = 1.0, near: float = 0.01, background: tuple[float, float, float] = (0.0, 0.0, 0.0),
+        threads: int = 2, device: str | torch.device = "cpu",
+    ) -> None:  # fmt: skip
+        if len(masks) > MAX_MASKS:
+            raise ImageError(f"{len(masks)} masks were asked for; a renderer has {MAX_MASKS} at most.")
+        self.scene, self.masks = scene, tuple(masks)
+        self.settings = Settings(supersampling, near, background, threads, str(device))
+        mesh, T, normals = scene_mesh(scene, detail)
+        link = scene.geom_link.astype(np.int32)
+        bits = np.zeros(len(link), np.int32)
+        for i, name in enumerate(masks):
+            bits |= (link == scene.link(name)).astype(np.int32) << i
+        moves = np.ones(len(link), bool) if moving is None else np.isin(link, [scene.link(n) for n in moving])
+        self.mesh = DeviceMesh(mesh, self.settings, link, moves, bits, len(masks))
+        self.solids = _solids(self.mesh, scene, T, normals)
+
+    @property
+    def triangles(self) -> int:
+        return len(self.mesh.mesh.faces)
+
+    def render(self, params: Params, X_WL: Tensor, camera: Camera) -> RGBD:
+        """Image of the scene with its links at X_WL (*batch, nl, 4, 4). Parameters, poses and camera are each shared by the
+        batch (no batch axes of their own) or have its shape. Returns torch tensors: color (*batch, H, W, 3), depth
+        (*batch, H, W) [m], 0 where there is nothing, valid, masks (*batch, H, W): coverage in [0, 1]."""
+        return self.render_links(params, X_WL, camera)[0]
+
+    def render_links(self, params: Params, X_WL: Tensor, camera: Camera) -> tuple[RGBD, Tensor]:
+        """`render`, and the link that each pixel's depth belongs to: (*batch, H, W) int32, -1 where there is nothing."""
+        leaves = [(X_WL, 3), (camera.X_WC, 2), (camera.K, 1)]
+        leaves += [(getattr(params, n), r) for n, r in zip(PARAMETERS, (2, 3, 2, 2, 1, 1, 1), strict=True)]
+        batch, inputs = _flatten(leaves, self.settings.device)
+        count = _check_size(camera, batch)
+        out = DrawSolids.apply(self.mesh, self.solids, (count, camera.height, camera.width), *inputs)
+        return _rgbd(out, batch, self.masks, camera)
+
+
+def rasterize(
+    mesh: Mesh, vertices_W: Tensor, colors: Tensor, camera: Camera, *, settings: Settings | None = None,
+    masks: Sequence[str] = (), bits: Sequence[int] = (0,),
+) -> RGBD:  # fmt: skip
+    """Image of a free, closed surface: vertices (*batch, V, 3) [m] in the world, colours (*batch, C, 3) of its corners (lit
+    already). Differentiable by vertices, colours and camera. `mesh` comes from `surface_mesh`; `bits` has, for each part,
+    a bit for each mask that it belongs to."""
+    parts = np.zeros(len(mesh.vertex_start) - 1, np.int32)
+    device_mesh = DeviceMesh(mesh, settings or Settings(), parts, parts == 0, parts + np.array(bits, np.int32), len(masks))
+    leaves = [(vertices_W, 2), (colors, 2), (camera.X_WC, 2), (camera.K, 1)]
+    batch, inputs = _flatten(leaves, device_mesh.settings.device)
+    out = DrawSurface.apply(device_mesh, (_check_size(camera, batch), camera.height, camera.width), *inputs)
+    return _rgbd(out, batch, tuple(masks), camera)[0]
+
+
+def _solids(mesh: DeviceMesh, scene: Scene, T: np.ndarray, normals: np.ndarray) -> geometry.Solids:
+    solids, m = geometry.Solids(), mesh.mesh
+    parts = np.arange(len(scene.geom_type))
+    solids.T = mesh.upload(T, geometry.Mat36)
+    solids.normals = mesh.upload(normals, wp.vec3)
+    solids.part_of_vertex = mesh.upload(np.repeat(parts, np.diff(m.vertex_start)).astype(np.int32), int)
+    solids.part_of_corner = mesh.upload(np.repeat(parts, np.diff(m.corner_start)).astype(np.int32), int)
+    solids.vertex_start = mesh.upload(m.vertex_start, int)
+    solids.corner_start = mesh.upload(m.corner_start, int)
+    solids.link = mesh.upload(mesh.part_link, int)
+    solids.is_plane = mesh.upload((scene.geom_type == PLANE).astype(np.int32), int)
+    return solids
+
+
+def _flatten(leaves: list[tuple[Tensor, int]], device: str) -> tuple[torch.Size, list[Tensor]]:
+    """Leaves with the rank of one item each -> the common batch shape, and float32 leaves (1 or batch, *item)."""
+    shapes = [x.shape[: x.dim() - rank] for x, rank in leaves]
+    batch = torch.broadcast_shapes(*{tuple(s) for s in shapes})
+    flat = []
+    for (x, rank), shape in zip(leaves, shapes, strict=True):
+        item = x.shape[x.dim() - rank :]
+        if shape.numel() != 1 and shape != batch:
+            x = x.expand(*batch, *item)
+        flat.append(x.to(device, torch.float32).reshape(-1, *item).contiguous())
+    return batch, flat
+
+
+def _check_size(camera: Camera, batch: torch.Size) -> int:
+    """Number of images, at least one; raises if there is nothing to render."""
+    count = batch.numel()
+    if camera.width < 1 or camera.height < 1 or count < 1:
+        raise ImageError(f"an image of {camera.width} x {camera.height} pixels in a batch of {count} cannot be rendered.")
+    return count
+
+
+def _rgbd(out: tuple[Tensor, ...], batch: torch.Size, names: tuple[str, ...], camera: Camera) -> tuple[RGBD, Tensor]:
+    if len(batch) == 1:
+        color, depth, masks, links = out
+    else:
+        color, depth, masks, links = (x.reshape(*batch, *x.shape[1:]) for x in out)
+    named = dict(zip(names, masks.unbind(-3), strict=True)) if names else {}
+    return RGBD(color, depth, depth.detach() > 0, named, camera), links
