@@ -49,7 +49,7 @@ class RunFolder:
     def stage(self, name: str) -> Path:
         """The stage's own folder, made if missing."""
         with _disk(self.path / name):
-            (self.path / name).mkdir(exist_ok=True)
+            (self.path / name).mkdir(parents=True, exist_ok=True)
         return self.path / name
 
     def is_done(self, stage: str) -> bool:
@@ -129,7 +129,9 @@ def latest_path(root: Path, name: str) -> Path:
     """The last of root/name-001, root/name-002, …"""
     runs = sorted(_numbered(root, name), key=lambda p: int(p.name[len(name) + 1 :]))
     if not runs:
-        raise RunFolderError(f"there is no run of {name} in {root} to resume; leave --resume out, or name a folder by --out.")
+        raise RunFolderError(
+            f"there is no run of {name} in {root} to resume; leave --resume out, or name a folder by --out."
+        )
     return runs[-1]
 
 
@@ -144,7 +146,9 @@ def _refuse_foreign(path: Path) -> None:
     ours = {ENVIRONMENT, LOCK, f"{ENVIRONMENT}.tmp", f"{CONFIG}.tmp"}
     others = sorted(p.name for p in path.iterdir() if p.name not in ours) if path.is_dir() else []
     if others:
-        raise RunFolderError(f"{path} holds other files ({', '.join(others[:3])}) and no {CONFIG}; name another folder by --out.")
+        raise RunFolderError(
+            f"{path} holds other files ({', '.join(others[:3])}) and no {CONFIG}; name another folder by --out."
+        )
 
 
 def _refuse_other(path: Path, found: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
@@ -266,8 +270,8 @@ def _disk(path: Path) -> Iterator[None]:
     except OSError as e:
         if e.errno in (errno.ENOSPC, errno.EDQUOT):
             raise RunFolderError(
-                f"the disk is full: {path} could not be written. Everything that had been finished is kept; free some space, "
-                "then go on with --resume."
+                f"the disk is full: {path} could not be written. Everything that had been finished is kept; free some "
+                "space, then go on with --resume."
             ) from e
         raise RunFolderError(f"{path} cannot be written ({_first_line(e)}); name another folder by --out.") from e
 
@@ -294,7 +298,11 @@ def environment(**extra: Any) -> dict[str, Any]:
         "commit": _commit(Path(samrl.__file__).parent),
         "python": platform.python_version(),
         "versions": {n: metadata.version(n) for n in names if n.lower() in installed},
-        "machine": {"system": f"{platform.system()} {platform.machine()}", "processor": _processor(), "cores": os.cpu_count()},
+        "machine": {
+            "system": f"{platform.system()} {platform.machine()}",
+            "processor": _processor(),
+            "cores": os.cpu_count(),
+        },
         **extra,
     }
 

@@ -1,0 +1,208 @@
+"""The `samrl` command: one subcommand a verb. Nothing heavy is imported before a verb needs it, so that help is instant."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from samrl.core.errors import SamrlError, UnknownNameError
+
+Task = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="TASK")]
+RunPath = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+Name = Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")]
+Count = Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="")]
+Folder = Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")]
+Seeds = Annotated[str, tyro.conf.arg(metavar="A:B")]
+
+RUNS = Path("runs")
+
+
+def run(
+    task: Task,
+    /,
+    *,
+    world: Name = None,
+    settings: Name = None,
+    preset: Name = None,
+    seed: Count = None,
+    episodes: Count = None,
+    workers: int = 1,
+    out: Folder = None,
+    resume: bool = False,
+) -> int:
+    """Align the twin, train the expert in it, act in the world, and write the report.
+
+    Args:
+        task: what to do, such as peg-insertion.
+        world: pybullet or mujoco (default: pybullet where Python has it).
+        settings: the world's settings: nominal, or one of the stress worlds (default: nominal).
+        preset: smoke, quick or full: how much training and how many episodes (default: quick).
+        seed: of the training; episodes have seeds of their own, from 10000 (default: 0).
+        episodes: how many in the world (default: the preset's).
+        workers: processes that run episodes at once.
+        out: the run folder (default: runs/TASK-001, -002, ...).
+        resume: go on with the run in --out, or with the last one of this task.
+    """
+    from samrl import pipeline
+    from samrl.core.runs import latest_path, next_path
+
+    _at_least(1, workers=workers, episodes=episodes)
+    _at_least(0, seed=seed)
+    given = {"world": world, "settings": settings, "preset": preset, "seed": seed, "episodes": episodes}
+    if not resume:
+        plan = pipeline.make_plan(task, **given)
+        path = out or next_path(RUNS, task)
+    else:
+        pipeline.check_task(task)
+        path = out or latest_path(RUNS, task)
+        plan = pipeline.resumed_plan(path, task, **given)
+    with _resumable(f"samrl run {task} --out {path} --resume"):
+        _say(f"run folder: {path}; world: {plan.world} ({plan.settings}), a simulator")
+        folder = pipeline.run(plan, path, resume=resume, workers=workers)
+        return _report(folder.path)
+
+
+def real2sim(
+    task: Task,
+    /,
+    *,
+    world: Name = None,
+    settings: Name = None,
+    preset: Name = None,
+    out: Folder = None,
+    resume: bool = False,
+) -> int:
+    """Align the twin with the first image of a few scenes, and say how far off it was before and after.
+
+    Args:
+        task: what to do, such as peg-insertion.
+        world: pybullet or mujoco (default: pybullet where Python has it).
+        settings: the world's settings (default: nominal).
+        preset: smoke, quick or full: how many scenes (default: quick).
+        out: the run folder (default: runs/TASK-001, -002, ...); `samrl run --resume` goes on with it.
+        resume: go on with the run in --out.
+    """
+    from samrl import pipeline
+    from samrl.core.runs import next_path
+
+    plan = pipeline.make_plan(task, world=world, settings=settings, preset=preset)
+    path = out or next_path(RUNS, task)
+    with _resumable(f"samrl real2sim {task} --out {path} --resume"):
+        return _report(pipeline.run_real2sim(plan, path, resume=resume).path)
+
+
+def evaluate(run: RunPath, /, *, seeds: Seeds, world: Name = None, settings: Name = None, workers: int = 1) -> int:
+    """Run more episodes with a run's expert, in the same world or another; appends a line an episode, and resumes.
+
+    Args:
+        run: the run folder.
+        seeds: of the episodes, A:B, from A up to but not with B.
+        world: pybullet or mujoco (default: the run's).
+        settings: the world's settings (default: the run's).
+        workers: processes that run episodes at once.
+    """
+    from samrl import pipeline
+
+    _at_least(1, workers=workers)
+    names = "".join(f" --{k} {v}" for k, v in (("world", world), ("settings", settings)) if v)
+    with _resumable(f"samrl evaluate {run} --seeds {seeds}{names} --workers {workers}"):
+        pipeline.evaluate(run, world=world, settings=settings, seeds=parse_seeds(seeds), workers=workers)
+        return _report(run)
+
+
+def report(run: RunPath, /) -> int:
+    """Write report.html from what is in a run folder.
+
+    Args:
+        run: the run folder.
+    """
+    return _report(run)
+
+
+def check() -> int:
+    """Check the twin's gradients on this machine: automatic against finite differences."""
+    from samrl.model import gradcheck
+
+    return gradcheck.main()
+
+
+VERBS = {"run": run, "real2sim": real2sim, "evaluate": evaluate, "report": report, "check": check}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit status: 0 done, 1 it failed, 2 it was asked for wrongly, 130 interrupted."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        if given and not given[0].startswith("-") and given[0] not in VERBS:
+            raise UnknownNameError("command", given[0], VERBS)
+        if given == ["--version"]:
+            return _version()
+        return tyro.extras.subcommand_cli_from_dict(
+            VERBS, prog="samrl", args=given or ["--help"], config=(tyro.conf.FlagCreatePairsOff,),
+            description="A manipulation policy from an RGB-D camera, a robot and a differentiable twin of the scene.",
+        )  # fmt: skip
+    except SamrlError as e:
+        _say(f"samrl: {e}")
+        return 2 if isinstance(e, (UnknownNameError, UsageError)) else 1
+    except KeyboardInterrupt:
+        _say("samrl: interrupted.")
+        return 130
+
+
+class UsageError(SamrlError):
+    """An option with a value that it cannot take."""
+
+
+class _resumable:
+    """Ctrl-C within says in one sentence how to go on."""
+
+    def __init__(self, command: str) -> None:
+        self.command = command
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is KeyboardInterrupt:
+            _say(f"samrl: interrupted; everything finished is kept, and `{self.command}` goes on from there.")
+            raise SystemExit(130)
+
+
+def parse_seeds(text: str) -> range:
+    """ "10000:10100" -> range(10000, 10100)."""
+    first, colon, end = text.partition(":")
+    if not (colon and first.isdecimal() and end.isdecimal() and int(first) < int(end)):
+        raise UsageError(f"--seeds '{text}' is not a range of seeds; give A:B with A < B, such as 10000:10100.")
+    return range(int(first), int(end))
+
+
+def _at_least(low: int, **values: int | None) -> None:
+    for name, value in values.items():
+        if value is not None and value < low:
+            raise UsageError(f"--{name} {value} is too low; the least is {low}.")
+
+
+def _report(path: Path) -> int:
+    from samrl.report import html
+
+    _say(f"report: {html.write(path)}")
+    return 0
+
+
+def _version() -> int:
+    import samrl
+
+    print(samrl.__version__)
+    return 0
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,85 @@
+"""Pictures of the report, as PNG within the page."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image
+
+Record = dict[str, Any]
+
+MOMENTS = {
+    "before": ("before the first update", "#9aa5b1"),
+    "after": ("after it", "#2563eb"),
+    "last": ("at the last step", "#0f766e"),
+}
+ERRORS = (("mm", "position error [mm]"), ("deg", "rotation error [degrees]"))
+STYLE = {
+    "font.family": "sans-serif", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False,
+    "axes.edgecolor": "#c3cad3", "axes.labelcolor": "#3d4754", "xtick.color": "#5b6673", "ytick.color": "#5b6673",
+    "axes.grid": True, "grid.color": "#e6eaef", "axes.axisbelow": True,
+}  # fmt: skip
+
+
+def error_curves(records: Sequence[Record]) -> str:
+    """For each body the share of episodes whose pose error is below x: position and rotation, at each moment."""
+    bodies = list(records[0]["errors"])
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(3.7 * 2, 2.3 * len(bodies)), layout="constrained")
+        axes = figure.subplots(len(bodies), 2, squeeze=False, sharey=True)
+        for row, body in zip(axes, bodies, strict=True):
+            for ax, (unit, what) in zip(row, ERRORS, strict=True):
+                for moment in [m for m in MOMENTS if m in records[0]["errors"][body]]:
+                    _curve(ax, [r["errors"][body][moment][unit] for r in records], *MOMENTS[moment])
+                ax.set(xscale="log", xlabel=f"{body}: {what}", ylim=(0, 1.02))
+                ax.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
+            row[0].set_ylabel("share of episodes below")
+        axes[0][0].legend(frameon=False, fontsize=8)
+        return data_uri(_png(figure))
+
+
+def _curve(ax: Any, values: Sequence[float], label: str, color: str) -> None:
+    x = np.sort(np.maximum(values, 1e-2))
+    y = np.arange(1, len(x) + 1) / len(x)
+    ax.step(np.concatenate([x[:1], x]), np.concatenate([[0.0], y]), where="post", color=color, label=label, linewidth=1.8)
+
+
+def training_curve(costs: Sequence[float]) -> str:
+    """The expert's mean cost of state over its training."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(5.0, 2.0), layout="constrained")
+        ax = figure.subplots()
+        ax.plot(np.arange(1, len(costs) + 1), costs, color="#2563eb", linewidth=1.4)
+        ax.set(xlabel="iteration", ylabel="mean cost", yscale="log")
+        return data_uri(_png(figure))
+
+
+def picture(pixels: np.ndarray) -> str:
+    """An image (H, W, 3) of bytes, as it is."""
+    buffer = io.BytesIO()
+    Image.fromarray(np.asarray(pixels, np.uint8)).save(buffer, "PNG", optimize=True)
+    return data_uri(buffer.getvalue())
+
+
+def data_uri(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode()
+
+
+def pick(frames: Mapping[str, np.ndarray], columns: int = 4) -> list[int]:
+    """At most `columns` of the steps that have pictures, evenly spread, first and last among them."""
+    steps = sorted({int(key.split("/")[0]) for key in frames})
+    if len(steps) <= columns:
+        return steps
+    return [steps[round(i * (len(steps) - 1) / (columns - 1))] for i in range(columns)]
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=160, metadata={"Software": None})
+    return buffer.getvalue()

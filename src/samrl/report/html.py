@@ -1,0 +1,276 @@
+"""report.html from a run folder: one file that needs nothing else. It draws what is on disk and computes nothing anew."""
+
+from __future__ import annotations
+
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from samrl.core.errors import RunFolderError
+from samrl.core.runs import (
+    ENVIRONMENT,
+    LEARN,
+    REAL2SIM,
+    REPORT,
+    SIM2REAL,
+    SUMMARY,
+    RunFolder,
+    open_run,
+    read_json,
+    write_atomic,
+)
+from samrl.report import figures
+from samrl.report.style import CSS
+
+Record = dict[str, Any]
+Figure = dict[str, Any]
+Place = tuple[str, str]  # world and settings
+
+PAGE = """<!doctype html><html lang=en><head><meta charset=utf-8><meta name=viewport content="width=device-width">
+<title>{title}</title><style>{css}</style></head><body><main>{body}</main></body></html>
+"""
+SIMULATED = """<p>Everything. The “real world” of this run is a simulator ({worlds}): another engine with its own contact, arm
+model, light and shadow, and with noise on images and depth, none of which the twin 𝓜 shares. No camera and no robot were
+used. The world stands still while the controller computes, so the time of a control step is reported, not simulated.</p>"""
+ERRORS_NOTE = """<p class=soft>Distance between estimated and true pose: median (95th percentile). Turns that do not show are
+not counted: half a turn of a rectangular block, any turn of a cylinder about its axis.</p>"""
+PARTS = {
+    "look": "look: the world renders its images",
+    "update": "update: align the twin",
+    "expert": "expert: choose the action",
+    "act": "act: the world moves",
+    "step": "step: predict in the twin",
+    "controller": "controller alone (update, expert, step)",
+    "all": "all",
+}
+STAGE_NAMES = {
+    REAL2SIM: "real2sim: aligning scenes",
+    LEARN: "learn: training the expert",
+    SIM2REAL: "sim2real: the control steps of all episodes",
+}
+
+
+def write(path: Path) -> Path:
+    """Write the report of the run folder at `path`; returns where it is."""
+    folder = open_run(path)
+    if not (path / SUMMARY).exists():
+        raise RunFolderError(f"{path} holds no {SUMMARY} yet, so there is nothing to report; go on with it by --resume.")
+    try:
+        text = page(folder)
+    except (KeyError, IndexError, TypeError, AttributeError) as e:
+        raise RunFolderError(f"{path} lacks what a report needs ({e!r}); samrl run --resume makes it again.") from e
+    write_atomic(path / REPORT, text.encode())
+    return path / REPORT
+
+
+def page(folder: RunFolder) -> str:
+    """The whole page."""
+    summary, config, episodes = read_json(folder.path / SUMMARY), folder.config, folder.episodes()
+    results, times = summary["results"], summary["times"]
+    title = escape(f"samrl · {config['task']}")
+    parts = [
+        f"<h1>{title}</h1>",
+        f"<p class=soft>preset {escape(config['preset'])}, seed {config['seed']}; ",
+        "the twin is updated at every step from a fixed view, and the expert acts on the estimate</p>",
+        _simulated(episodes, config),
+        _success(results),
+        _expert(folder, results),
+        _errors(episodes, results),
+        _strip(folder, episodes, won=True),
+        _strip(folder, episodes, won=False),
+        _control_step(times),
+        _stages(times),
+        _made_by(folder, summary, config),
+    ]
+    return PAGE.format(title=title, css=CSS, body="".join(parts))
+
+
+# Sections
+
+
+def _simulated(episodes: list[Record], config: dict[str, Any]) -> str:
+    if not all(e["simulated"] for e in episodes):
+        return ""
+    worlds = sorted({e["world"] for e in episodes}) or [config["world"]]
+    return _section("What is simulated", SIMULATED.format(worlds=escape(", ".join(worlds))), "note")
+
+
+def _success(results: list[Figure]) -> str:
+    rows = "".join(_success_row(f) for f in results if f["metric"] == "success")
+    head = _row(["world", "settings", "success", "episodes", "95 % interval (Wilson)", ""], "th")
+    return _section("Success", f"<table>{head}{rows}</table>" if rows else "<p class=soft>No episodes yet.</p>")
+
+
+def _success_row(f: Figure) -> str:
+    big = f"<span class=big>{_percent(f['value'])}</span>"
+    return _row([escape(f["world"]), escape(f["settings"]), big, _counts(f), _range(f), _interval(f)])
+
+
+def _expert(folder: RunFolder, results: list[Figure]) -> str:
+    found = [f for f in results if f["metric"] == "expert success"]
+    if not found:
+        return ""
+    f = found[0]
+    curve = _image("cost over training", figures.training_curve(read_json(folder.path / LEARN / "history.json")))
+    text = (
+        f"<p>The policy was trained by gradients through the twin. Told the true poses, it succeeds there from <b>{_counts(f)}"
+        f"</b> random starts (95 % interval {_interval(f)}).</p>"
+    )
+    return _section("The expert, in the twin", text + curve)
+
+
+def _errors(episodes: list[Record], results: list[Figure]) -> str:
+    """Tables and curves of the estimate's error, one for each world and settings."""
+    own = [f for f in results if f["unit"] in ("mm", "deg")]
+    blocks = [_errors_at(place, episodes, [f for f in own if _place(f) == place]) for place in _places(own)]
+    return _section("Pose errors of the estimate", ERRORS_NOTE + "".join(blocks)) if blocks else ""
+
+
+def _errors_at(place: Place, episodes: list[Record], results: list[Figure]) -> str:
+    records = [e for e in episodes if _place(e) == place]
+    what = f"{results[0]['count']} {'episodes' if records else 'scenes'}"
+    found = {tuple(f["metric"].rsplit(" ", 2)): f for f in results}
+    rows = _row(["", "", *(said for said, _ in figures.MOMENTS.values())], "th", numbers=3)
+    for body, unit in dict.fromkeys(key[:2] for key in found):
+        cells = [_median(found.get((body, unit, moment))) for moment in figures.MOMENTS]
+        rows += _row([escape(body), dict(figures.ERRORS)[unit], *cells], numbers=3)
+    curves = _image("error curves", figures.error_curves(records)) if records else ""
+    return f"<h3>{_named(place)}: {what}</h3><table>{rows}</table>{curves}"
+
+
+def _strip(folder: RunFolder, episodes: list[Record], *, won: bool) -> str:
+    """Pictures of the first success, or of the first failure: world, twin before and twin after the update."""
+    what = "success" if won else "failure"
+    for e in episodes:
+        path = folder.path / SIM2REAL / "frames" / f"{e['world']}-{e['settings']}-{e['seed']}.npz"
+        if e["success"] == won and path.exists():
+            return _section(f"A {what}: seed {e['seed']}, {_named(_place(e))}", _strip_note(e) + _strip_table(path))
+    return _section(f"No {what}", f"<p class=soft>None of {len(episodes)} episodes was a {what}.</p>") if episodes else ""
+
+
+def _strip_note(e: Record) -> str:
+    said = ", ".join(f"{escape(k)} {v:.4f}" for k, v in e["measures"].items())
+    word = "<b class=won>Success</b>" if e["success"] else "<b class=lost>Failure</b>"
+    return (
+        f"<p>{word} after {e['steps']} steps. The truth's last measures (m, and sines of angles): {said}. The first picture is "
+        "cut wide, where the block may be anywhere; the later ones close around the estimate.</p>"
+    )
+
+
+def _strip_table(path: Path) -> str:
+    with np.load(path, allow_pickle=False) as file:
+        frames = dict(file)
+    steps = figures.pick(frames)
+    rows = "<tr><th></th>" + "".join(f"<th class=top>step {s}</th>" for s in steps) + "</tr>"
+    for key, name in (("world", "world"), ("before", "𝓜 before"), ("after", "𝓜 after")):
+        pictures = [(f"{name}, step {s}", figures.picture(frames[f"{s}/{key}"])) for s in steps]
+        cells = "".join(f"<td><img alt='{alt}' src='{uri}'></td>" for alt, uri in pictures)
+        rows += f"<tr><th class=side>{name}</th>{cells}</tr>"
+    return f"<table class=strip>{rows}</table>"
+
+
+def _control_step(times: list[Figure]) -> str:
+    """Where the time of a control step goes, for each world and settings."""
+    own = [f for f in times if "control step" in f["metric"]]
+    blocks = [_control_step_at(place, [f for f in own if _place(f) == place]) for place in _places(own)]
+    return _section("Where a control step goes", "".join(blocks)) if blocks else ""
+
+
+def _control_step_at(place: Place, times: list[Figure]) -> str:
+    later = _by_part(times, "control step: ")
+    first = _by_part(times, "first control step: ")
+    longest = max([f["value"] for f in later.values()], default=0.0) or 1.0
+    rows = _row(["part", "", "median [ms]", "95th percentile", "an episode's first step"], "th", numbers=3)
+    for name in first:
+        cells = [f"{f[k]:.1f}" if f else "–" for f, k in ((later.get(name), "value"), (later.get(name), "high"))]
+        width = 100 * later[name]["value"] / longest if name in later else 0.0
+        bar = f"<div class=bar style='width:{width:.1f}%'></div>"
+        cells = [PARTS.get(name, escape(name)), bar, *cells, f"{first[name]['value']:.1f}"]
+        rows += _row(cells, kind="sum" if name in ("controller", "all") else "", numbers=3)
+    count = later["all"]["count"] if "all" in later else 0
+    return f"<h3>{_named(place)}: {count} steps</h3><table class=parts>{rows}</table>"
+
+
+def _by_part(times: list[Figure], prefix: str) -> dict[str, Figure]:
+    return {f["metric"].removeprefix(prefix): f for f in times if f["metric"].startswith(prefix)}
+
+
+def _stages(times: list[Figure]) -> str:
+    found = _by_part(times, "stage ")
+    rows = "".join(_row([STAGE_NAMES.get(k, escape(k)), _clock(f["value"])], numbers=1) for k, f in found.items())
+    return _section("Time of each stage", f"<table>{rows}</table>") if found else ""
+
+
+def _made_by(folder: RunFolder, summary: dict[str, Any], config: dict[str, Any]) -> str:
+    """Everything that made this run, to make it again."""
+    said = {**_flat(config), **_flat(read_json(folder.path / ENVIRONMENT)), "settings_hash": summary["settings_hash"]}
+    rows = "".join(f"<dt>{escape(k)}</dt><dd><code>{escape(str(v))}</code></dd>" for k, v in said.items())
+    return _section("What made it", f"<dl>{rows}</dl>")
+
+
+# Small parts
+
+
+def _section(title: str, body: str, kind: str = "") -> str:
+    return f"<section class='{kind}'><h2>{title}</h2>{body}</section>"
+
+
+def _row(cells: list[str], tag: str = "td", *, kind: str = "", numbers: int = 0) -> str:
+    """A table row; its last `numbers` cells stand to the right."""
+    words = len(cells) - numbers
+    tags = [tag if i < words else f"{tag} class=n" for i in range(len(cells))]
+    return f"<tr class='{kind}'>" + "".join(f"<{t}>{cell}</{tag}>" for t, cell in zip(tags, cells, strict=True)) + "</tr>"
+
+
+def _image(alt: str, uri: str) -> str:
+    return f"<img class=figure alt='{alt}' src='{uri}'>"
+
+
+def _place(f: dict[str, Any]) -> Place:
+    return f["world"], f["settings"]
+
+
+def _places(figures: list[Figure]) -> list[Place]:
+    return list(dict.fromkeys(_place(f) for f in figures))
+
+
+def _named(place: Place) -> str:
+    return escape(f"{place[0]}, {place[1]}")
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
+def _counts(f: Figure) -> str:
+    return f"{round(f['value'] * f['count'])} of {f['count']}"
+
+
+def _interval(f: Figure) -> str:
+    return f"<span class=soft>{_percent(f['low'])} – {_percent(f['high'])}</span>"
+
+
+def _range(f: Figure) -> str:
+    """The interval as a band, the value as a mark."""
+    low, high, value = (100 * f[k] for k in ("low", "high", "value"))
+    band = f"<i style='left:{low:.1f}%;width:{high - low:.1f}%'></i>"
+    return f"<div class=range>{band}<b style='left:{value:.1f}%'></b></div>"
+
+
+def _median(f: Figure | None) -> str:
+    return f"<b>{f['value']:.2f}</b> <span class=soft>({f['high']:.2f})</span>" if f else "<span class=soft>–</span>"
+
+
+def _clock(seconds: float) -> str:
+    whole = round(seconds)
+    return f"{whole // 60} min {whole % 60:02d} s"
+
+
+def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one, with dotted names."""
+    out: dict[str, Any] = {}
+    for k, v in value.items():
+        out |= _flat(v, f"{prefix}{k}.") if isinstance(v, dict) else {f"{prefix}{k}": v}
+    return out

@@ -1,0 +1,244 @@
+"""Evaluation: episodes in a world, each written down as one record, with the truth beside the estimate.
+
+Here, and nowhere before, the judge is asked."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
+from dataclasses import dataclass
+from multiprocessing import get_context, parent_process
+from pathlib import Path
+from threading import Thread
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from samrl.core import guard, lie
+from samrl.core.errors import NonFiniteError, SamrlError
+from samrl.core.types import RGBD, Observation, Reach, Transition
+from samrl.core.world import Judge, World
+from samrl.learn.expert import Expert
+from samrl.model.model import Model
+from samrl.sim2real.control_loop import Episode, StepRecord, run_episode
+from samrl.tasks.spec import Body
+from samrl.tasks.task import Task
+
+SNAPSHOTS = (0, 4, 9, 14, 19, 24, 29, 39, 49, 59)  # control steps of which pictures are kept
+
+
+class JudgedWorld(World, Protocol):
+    """A world that can also hand out its judge."""
+
+    def judge(self) -> Judge: ...
+
+
+@dataclass
+class Bench:
+    """Everything an episode needs. names: of world and settings, for the record; `task` is the world's true one; `dumps`:
+    where a non-finite number is written down."""
+
+    world: JudgedWorld
+    model: Model
+    task: Task
+    expert: Expert
+    names: tuple[str, str]
+    dumps: Path
+
+
+Make = Callable[[], Bench]
+Record = dict[str, Any]
+Frames = list[dict[str, Any]]
+
+
+class Witness:
+    """Stands between controller and world and writes down the truth at each moment: `truths[i]` are the true poses X_WB
+    after i actions, `applied[i]` the actions. It tells the controller only what the world tells."""
+
+    def __init__(self, world: JudgedWorld) -> None:
+        self._world, self._judge = world, world.judge()
+        self.capabilities = world.capabilities
+        self.truths: list[dict[str, np.ndarray]] = []
+        self.applied: list[np.ndarray] = []
+
+    def reset(self, seed: int) -> Observation:
+        observation = self._world.reset(seed)
+        self.truths, self.applied = [self._judge.poses()], []
+        return observation
+
+    def reach(self, X_WC: np.ndarray) -> Reach:
+        return self._world.reach(X_WC)
+
+    def look(self, X_WC: np.ndarray, rois: Any = None) -> list[RGBD]:
+        return self._world.look(X_WC, rois)
+
+    def act(self, action: np.ndarray) -> Transition:
+        transition = self._world.act(action)
+        self.truths.append(self._judge.poses())
+        self.applied.append(transition.action)
+        return transition
+
+    def close(self) -> None:
+        self._world.close()
+
+
+def run_one(bench: Bench, seed: int, *, horizon: int | None = None) -> tuple[Record, Frames]:
+    """One episode: its record for episodes.jsonl and its pictures. It ends at the first step at which the judge says
+    success, which the controller does not hear of."""
+    witness = Witness(bench.world)
+
+    def succeeded(step: StepRecord, observation: Observation, estimate: dict[str, np.ndarray]) -> bool:
+        return bool(bench.task.success(_measures(bench.task, witness.truths[-1])))
+
+    try:
+        episode = run_episode(
+            witness, bench.model, bench.task, bench.expert, seed, horizon=horizon, snapshots=SNAPSHOTS, on_step=succeeded
+        )
+    except NonFiniteError as e:
+        path = guard.dump(bench.dumps, f"seed-{seed}", {"seed": seed, "world": bench.names, "actions": witness.applied})
+        raise NonFiniteError(f"seed {seed}: {e} Its actions so far are in {path}; the same seed replays it.") from e
+    return _record(bench, episode, witness.truths), episode.frames
+
+
+def run_many(make: Make, seeds: Sequence[int], workers: int = 1) -> Generator[tuple[Record, Frames], None, None]:
+    """Every seed's record and pictures, in the order they end. An episode depends on its seed alone, so neither the order
+    nor the number of workers changes a figure."""
+    alone = seeds if workers <= 1 else seeds[:1]  # even then the first one alone: it compiles the kernels for all
+    if not alone:
+        return
+    bench = make()
+    with closing(bench.world):
+        yield from (run_one(bench, seed) for seed in alone)
+    rest = seeds[len(alone) :]
+    if rest:
+        yield from _fan_out(make, rest, min(workers, len(rest)))
+
+
+def _fan_out(make: Make, seeds: Sequence[int], workers: int) -> Iterator[tuple[Record, Frames]]:
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_begin_worker, initargs=(make,))
+    try:
+        waiting: set[Future] = {pool.submit(_work, seed) for seed in seeds}
+        while waiting:
+            ended, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+            yield from (future.result() for future in ended)
+    except BrokenProcessPool as e:
+        raise SamrlError(
+            "a worker process died, likely for want of memory; finished episodes are kept. Give the same command again, "
+            "with fewer --workers."
+        ) from e
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in list((getattr(pool, "_processes", None) or {}).values()):
+            process.terminate()  # a worker in the middle of an episode has nothing to save
+
+
+_bench: Bench | None = None  # one a worker process
+
+
+def _begin_worker(make: Make) -> None:
+    global _bench
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C and ends its workers
+    Thread(target=_follow_parent, daemon=True).start()
+    _bench = make()
+
+
+def _follow_parent() -> None:
+    """A parent that is killed cannot end its workers; they end themselves."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+    os._exit(1)
+
+
+def _work(seed: int) -> tuple[Record, Frames]:
+    assert _bench is not None
+    return run_one(_bench, seed)
+
+
+# What a record holds
+
+
+def _record(bench: Bench, episode: Episode, truths: Sequence[dict[str, np.ndarray]]) -> Record:
+    """One line of episodes.jsonl. `measures`: the task's, of the last state, vectors by their norm; `errors`: of each body's
+    estimate before the first update, after it, and at the last one; `times`: seconds of each step's parts."""
+    measures = _measures(bench.task, truths[-1])
+    moments = {"before": (0, 0), "after": (1, 0), "last": (len(episode.poses) - 1, len(episode.poses) - 2)}
+    return {
+        "seed": episode.seed,
+        "world": bench.names[0],
+        "settings": bench.names[1],
+        "simulated": bench.world.capabilities.simulated,
+        "success": bool(bench.task.success(measures)),
+        "steps": len(episode.steps),
+        "measures": {k: float(v if v.dim() == 0 else v.norm()) for k, v in measures.items()},
+        "errors": {
+            body: {
+                name: pose_error(np.asarray(episode.poses[i][body]), truths[j][body], fold(bench.task.scene.body(body)))
+                for name, (i, j) in moments.items()
+            }
+            for body in bench.task.scene.updatable
+        },
+        "times": _times(episode.steps),
+    }
+
+
+def _measures(task: Task, poses: dict[str, np.ndarray]) -> dict[str, Tensor]:
+    return task.measures({name: torch.as_tensor(X, dtype=torch.float64) for name, X in poses.items()})
+
+
+def _times(steps: Sequence[StepRecord]) -> dict[str, list[float]]:
+    """Seconds of each part of the control step, one number a step, to a tenth of a millisecond."""
+    names = steps[0].times if steps else {}
+    return {name: [round(s.times[name], 4) for s in steps] for name in names}
+
+
+# Errors that respect symmetry
+
+
+def fold(body: Body) -> int:
+    """How many turns about its own z axis leave the body as it is, from its solids; 0 where any turn does (a cylinder)."""
+    count = 0
+    for solid in body.solids:
+        upright = abs(solid.quat[1]) + abs(solid.quat[2]) < 1e-9
+        on_axis = math.hypot(solid.p[0], solid.p[1]) < 1e-9
+        if not (on_axis and (upright or solid.shape == "sphere")):
+            return 1
+        turned = abs(solid.quat[3]) > 1e-9 and solid.shape not in ("cylinder", "capsule", "sphere")
+        count = math.gcd(count, 1 if turned else _FOLDS[solid.shape](solid.size))
+    return count
+
+
+def _rectangle(size: tuple[float, ...]) -> int:
+    return 4 if math.isclose(size[0], size[1]) else 2
+
+
+def _round(size: tuple[float, ...]) -> int:
+    return 0
+
+
+_FOLDS = {
+    "box": _rectangle, "block_with_hole": _rectangle, "plane": _rectangle,
+    "cylinder": _round, "capsule": _round, "sphere": _round,
+}  # fmt: skip
+
+
+def pose_error(estimate: np.ndarray, truth: np.ndarray, folds: int) -> dict[str, float]:
+    """Distance between two poses X_WB (4, 4): {"mm", "deg"}. Turns of the body about its own z axis that `fold` says do not
+    show are not counted: of all of them, the nearest."""
+    X, Y = torch.as_tensor(estimate, dtype=torch.float64), torch.as_tensor(truth, dtype=torch.float64)
+    mm = 1000 * float((X[:3, 3] - Y[:3, 3]).norm())
+    if folds == 0:
+        a, b = X[:3, 2], Y[:3, 2]
+        angle = math.atan2(float(torch.linalg.cross(a, b).norm()), float(a @ b))
+    else:
+        turns = torch.arange(folds, dtype=torch.float64) * (2 * math.pi / folds)
+        R = lie.exp_so3(turns[:, None] * torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64))
+        angle = float(lie.log_so3(X[:3, :3] @ R @ Y[:3, :3].T).norm(dim=-1).min())
+    return {"mm": round(mm, 4), "deg": round(math.degrees(angle), 4)}
