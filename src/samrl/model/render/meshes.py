@@ -87,7 +87,9 @@ def join(parts: list[tuple[np.ndarray, np.ndarray, int, int]], rigid: bool) -> M
     face_part = np.repeat(np.arange(len(parts)), [len(p[0]) for p in parts]).astype(np.int32)
     edges = find_edges(faces, corners)
     if rigid and len(edges):
-        edges = edges[(edges[:, 3] < 0) | (np.ptp(edges[:, 4:], axis=1) > 0)]
+        flat = np.where(np.ptp(corners, axis=1) == 0, corners[:, 0], -1)  # the one corner of a flat face
+        one, two = flat[edges[:, 2]], flat[edges[:, 3]]
+        edges = edges[(edges[:, 3] < 0) | (one < 0) | (one != two)]
     edge_part = face_part[edges[:, 2]]
     starts = (vertex_start.astype(np.int32), corner_start.astype(np.int32))
     return Mesh(faces, corners, face_part, edges, edge_part, *starts)
