@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
@@ -52,7 +52,7 @@ def run(
 
     _at_least(1, workers=workers, episodes=episodes)
     _at_least(0, seed=seed)
-    given = {"world": world, "settings": settings, "preset": preset, "seed": seed, "episodes": episodes}
+    given: dict[str, Any] = {"world": world, "settings": settings, "preset": preset, "seed": seed, "episodes": episodes}
     if not resume:
         plan = pipeline.make_plan(task, **given)
         path = out or next_path(RUNS, task)
@@ -130,7 +130,13 @@ def check() -> int:
     return gradcheck.main()
 
 
-VERBS = {"run": run, "real2sim": real2sim, "evaluate": evaluate, "report": report, "check": check}
+VERBS: dict[str, Callable[..., Any]] = {
+    "run": run,
+    "real2sim": real2sim,
+    "evaluate": evaluate,
+    "report": report,
+    "check": check,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -119,7 +119,7 @@ def learn(folder: RunFolder) -> None:
         write_json(stage / HISTORY, history)
         write_json(stage / TRIALS, {"successes": _try(expert, plan), "trials": plan.values.trials})
         weights = {k: v.contiguous() for k, v in expert.policy.state_dict().items()}
-        runs.write_atomic(stage / EXPERT, safetensors.save(weights, {"task": plan.task, "seed": str(plan.seed)}))
+        runs.write_atomic(stage / EXPERT, safetensors.save(weights))
 
 
 def sim2real(folder: RunFolder, world: str, settings: str, seeds: Sequence[int], workers: int) -> None:
@@ -145,9 +145,9 @@ def summarize(folder: RunFolder) -> dict[str, Any]:
     if folder.is_done(REAL2SIM):
         starts = read_json(folder.path / REAL2SIM / STARTS)
         results += summary.pose_errors((plan.world, "first alignment"), starts, ("before", "after"))
-    durations = {s: folder.seconds(s) for s in runs.STAGES if folder.is_done(s)}
+    durations = {stage: folder.seconds(stage) for stage in (REAL2SIM, LEARN) if folder.is_done(stage)}
     durations[SIM2REAL] = sum(sum(map(sum, e["times"].values())) for e in folder.episodes())
-    times += [summary.spread(f"stage {s}", ("", ""), [t], "s") for s, t in durations.items()]
+    times += [summary.spread(f"stage {stage}", ("", ""), [s], "s") for stage, s in durations.items()]
     said = {"task": plan.task, "seed": plan.seed, "preset": plan.preset, "settings_hash": plan.settings_hash}
     write_json(folder.path / runs.SUMMARY, value := {**said, "results": results, "times": times})
     return value

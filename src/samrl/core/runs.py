@@ -29,7 +29,7 @@ from samrl.core.errors import NonFiniteError, RunFolderError
 CONFIG, ENVIRONMENT, EPISODES, SUMMARY, REPORT = (
     "config.yaml", "environment.json", "episodes.jsonl", "summary.json", "report.html",
 )  # fmt: skip
-REAL2SIM, LEARN, SIM2REAL = STAGES = ("1_real2sim", "2_learn", "3_sim2real")
+REAL2SIM, LEARN, SIM2REAL = "1_real2sim", "2_learn", "3_sim2real"
 LOCK, DONE = ".lock", "done.json"
 
 Key = tuple[str, str, int]
@@ -59,9 +59,9 @@ class RunFolder:
         """Mark a stage complete; `seconds` it took. The stage's own files are on disk before this."""
         write_json(self.stage(stage) / DONE, {"seconds": round(seconds, 3)})
 
-    def seconds(self, stage: str) -> float | None:
-        """How long a complete stage took [s]; None if it is not complete."""
-        return read_json(self.path / stage / DONE)["seconds"] if self.is_done(stage) else None
+    def seconds(self, stage: str) -> float:
+        """How long a complete stage took [s]."""
+        return read_json(self.path / stage / DONE)["seconds"]
 
     def append_episode(self, record: Mapping[str, Any]) -> None:
         """Add one line; on disk when this returns."""

@@ -20,7 +20,7 @@ MOMENTS = {
     "last": ("at the last step", "#0f766e"),
 }
 ERRORS = (("mm", "position error [mm]"), ("deg", "rotation error [degrees]"))
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.family": "sans-serif", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False,
     "axes.edgecolor": "#c3cad3", "axes.labelcolor": "#3d4754", "xtick.color": "#5b6673", "ytick.color": "#5b6673",
     "axes.grid": True, "grid.color": "#e6eaef", "axes.axisbelow": True,

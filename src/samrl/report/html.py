@@ -31,8 +31,8 @@ Place = tuple[str, str]  # world and settings
 PAGE = """<!doctype html><html lang=en><head><meta charset=utf-8><meta name=viewport content="width=device-width">
 <title>{title}</title><style>{css}</style></head><body><main>{body}</main></body></html>
 """
-SIMULATED = """<p>Everything. The “real world” of this run is a simulator ({worlds}): another engine with its own contact, arm
-model, light and shadow, and with noise on images and depth, none of which the twin 𝓜 shares. No camera and no robot were
+SIMULATED = """<p>Everything. The “real world” of this run is a simulator ({worlds}): another engine with its own contact,
+arm model, light and shadow, and with noise on images and depth, none of which the twin 𝓜 shares. No camera and no robot were
 used. The world stands still while the controller computes, so the time of a control step is reported, not simulated.</p>"""
 ERRORS_NOTE = """<p class=soft>Distance between estimated and true pose: median (95th percentile). Turns that do not show are
 not counted: half a turn of a rectangular block, any turn of a cylinder about its axis.</p>"""
@@ -115,8 +115,8 @@ def _expert(folder: RunFolder, results: list[Figure]) -> str:
     f = found[0]
     curve = _image("cost over training", figures.training_curve(read_json(folder.path / LEARN / "history.json")))
     text = (
-        f"<p>The policy was trained by gradients through the twin. Told the true poses, it succeeds there from <b>{_counts(f)}"
-        f"</b> random starts (95 % interval {_interval(f)}).</p>"
+        f"<p>The policy was trained by gradients through the twin. Told the true poses, it succeeds there from "
+        f"<b>{_counts(f)}</b> random starts (95 % interval {_interval(f)}).</p>"
     )
     return _section("The expert, in the twin", text + curve)
 
@@ -154,8 +154,8 @@ def _strip_note(e: Record) -> str:
     said = ", ".join(f"{escape(k)} {v:.4f}" for k, v in e["measures"].items())
     word = "<b class=won>Success</b>" if e["success"] else "<b class=lost>Failure</b>"
     return (
-        f"<p>{word} after {e['steps']} steps. The truth's last measures (m, and sines of angles): {said}. The first picture is "
-        "cut wide, where the block may be anywhere; the later ones close around the estimate.</p>"
+        f"<p>{word} after {e['steps']} steps. The truth's last measures (m, and sines of angles): {said}. The first picture "
+        "is cut wide, where the block may be anywhere; the later ones close around the estimate.</p>"
     )
 
 
