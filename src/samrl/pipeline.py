@@ -192,7 +192,7 @@ def make_plan(
         world_settings.settings_hash(),
     )  # fmt: skip
     _check_name("world", plan.world, worlds.names())
-    _check_name("settings", plan.settings, world_settings.names())
+    _check_name("setting", plan.settings, world_settings.names())
     _check_name("preset", plan.preset, PRESETS)
     values = PRESETS[plan.preset]
     return replace(plan, values=replace(values, episodes=values.episodes if episodes is None else episodes))
@@ -225,8 +225,8 @@ def read_plan(folder: RunFolder) -> Plan:
         ) from e
     if plan.settings_hash != (now := world_settings.settings_hash()):
         raise RunFolderError(
-            f"{folder.path} was made with world settings {plan.settings_hash}, and they are {now} now; its figures would "
-            "mix. Start anew in another folder."
+            f"{folder.path} was made with world settings {plan.settings_hash[:12]}, and they are {now[:12]} now: its "
+            "figures would mix. Start anew in another folder."
         )
     return plan
 

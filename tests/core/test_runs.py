@@ -52,7 +52,7 @@ def test_a_torn_last_line_is_dropped_and_written_over(folder, torn):
 
 def test_a_broken_line_in_the_middle_is_named(folder):
     (folder.path / runs.EPISODES).write_text('{"seed": 1\n' + json.dumps(episode(2)) + "\n")
-    with pytest.raises(RunFolderError, match="line 1 of .* delete that line"):
+    with pytest.raises(RunFolderError, match=r"line 1 of .* delete that line"):
         folder.episodes()
 
 
@@ -78,9 +78,9 @@ def test_a_full_disk_is_a_sentence_and_loses_nothing(folder, full_disk):
 def test_a_device_that_is_full_is_a_sentence():
     from pathlib import Path
 
-    with pytest.raises(RunFolderError, match="the disk is full"), runs._disk(Path("/dev/full")):
-        with open("/dev/full", "w") as file:
-            file.write("x")
+    path = Path("/dev/full")
+    with pytest.raises(RunFolderError, match="the disk is full"), runs._disk(path), open(path, "w") as file:
+        file.write("x")
 
 
 def test_numbers_that_are_not_finite_are_not_written(folder):
@@ -125,7 +125,7 @@ def test_a_missing_run_is_a_sentence(tmp_path):
 
 def test_a_folder_that_cannot_be_made_is_a_sentence(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(RunFolderError, match="cannot be written|is a file"):
+    with pytest.raises(RunFolderError, match=r"cannot be written|is a file"):
         runs.create_or_resume(tmp_path / "file" / "run", CONFIG, {}, resume=False)
 
 

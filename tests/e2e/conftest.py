@@ -9,6 +9,12 @@ from samrl import pipeline
 from samrl.learn.expert import TrainSettings
 from samrl.sim2real import evaluate
 
+NAMES = ["nominal", "stress-tight"]
+
+
+def make_world(name, task, settings):
+    return stubs.StubWorld()
+
 
 @pytest.fixture
 def stubbed(monkeypatch):
@@ -22,12 +28,8 @@ def stubbed(monkeypatch):
     monkeypatch.setattr(pipeline, "train", stubs.train)
     monkeypatch.setattr(pipeline, "make_model", lambda task: stubs.model())
     monkeypatch.setattr(pipeline, "_try", lambda expert, plan: 4)
-    monkeypatch.setattr(
-        pipeline, "worlds",
-        SimpleNamespace(default=lambda: "pybullet", names=lambda: ["mujoco", "pybullet"], make=lambda *_, **__: stubs.StubWorld()),
-    )  # fmt: skip
-    monkeypatch.setattr(
-        pipeline, "world_settings",
-        SimpleNamespace(names=lambda: ["nominal", "stress-tight"], load=lambda name: chosen, settings_hash=lambda: "abc123"),
-    )  # fmt: skip
+    worlds = SimpleNamespace(default=lambda: "pybullet", names=lambda: ["mujoco", "pybullet"], make=make_world)
+    monkeypatch.setattr(pipeline, "worlds", worlds)
+    settings = SimpleNamespace(names=lambda: NAMES, load=lambda name: chosen, settings_hash=lambda: "abc123")
+    monkeypatch.setattr(pipeline, "world_settings", settings)
     return pipeline

@@ -51,8 +51,8 @@ class StubWorld:
 
 
 def run_episode(world, model, task, expert, seed, *, horizon=None, snapshots=(), on_step=None):
-    """Like the real one, without a twin: the estimate starts at the nominal pose and makes three quarters of its error good at each update. The
-    action depends on the expert's weights, so that a wrong expert shows."""
+    """Like the real one, without a twin: the estimate starts at the origin, and each update takes three quarters of its
+    error away. The action depends on the expert's weights, so that a wrong expert shows."""
     observation = world.reset(seed)
     truth = world.truths[-1]
     estimate = {b: np.eye(4) for b in truth}

@@ -73,8 +73,8 @@ def test_everything_is_in_one_file(folder):
     text = html.write(folder.path).read_text()
     assert not re.search(r"(src|href)\s*=\s*['\"]?(?!['\"]?data:)", text) and "http" not in text and "@import" not in text
     words = (
-        "80 %", "24 of 30", "40 % – 120 %", "19 of 20", "12.34", "5.67", "123.4", "1 min 15 s", "0a1b2c3d", "What is simulated",
-        "A success: seed 10000", "A failure: seed 10001", "No camera and no robot were",
+        "80 %", "24 of 30", "40 % – 120 %", "19 of 20", "12.34", "5.67", "123.4", "1 min 15 s", "0a1b2c3d",
+        "What is simulated", "A success: seed 10000", "A failure: seed 10001", "No camera and no robot were",
     )  # fmt: skip
     for word in words:
         assert word in text, word

@@ -40,7 +40,7 @@ def error_curves(records: Sequence[Record]) -> str:
                 ax.set(xscale="log", xlabel=f"{body}: {what}", ylim=(0, 1.02))
                 ax.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
             row[0].set_ylabel("share of episodes below")
-        axes[0][0].legend(frameon=False, fontsize=8)
+        figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False)
         return data_uri(_png(figure))
 
 

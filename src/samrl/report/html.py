@@ -67,15 +67,16 @@ def write(path: Path) -> Path:
 
 def page(folder: RunFolder) -> str:
     """The whole page."""
-    summary, config, episodes = read_json(folder.path / SUMMARY), folder.config, folder.episodes()
-    results, times = summary["results"], summary["times"]
+    summary, config = read_json(folder.path / SUMMARY), folder.config
+    own = lambda item: _place(item) != _place(config)  # noqa: E731  (the run's own world first)
+    episodes, results, times = (sorted(x, key=own) for x in (folder.episodes(), summary["results"], summary["times"]))
     title = escape(f"samrl · {config['task']}")
     parts = [
         f"<h1>{title}</h1>",
         f"<p class=soft>preset {escape(config['preset'])}, seed {config['seed']}; ",
         "the twin is updated at every step from a fixed view, and the expert acts on the estimate</p>",
         _simulated(episodes, config),
-        _success(results),
+        _success(results, episodes),
         _expert(folder, results),
         _errors(episodes, results),
         _strip(folder, episodes, won=True),
@@ -97,10 +98,17 @@ def _simulated(episodes: list[Record], config: dict[str, Any]) -> str:
     return _section("What is simulated", SIMULATED.format(worlds=escape(", ".join(worlds))), "note")
 
 
-def _success(results: list[Figure]) -> str:
+def _success(results: list[Figure], episodes: list[Record]) -> str:
     rows = "".join(_success_row(f) for f in results if f["metric"] == "success")
     head = _row(["world", "settings", "success", "episodes", "95 % interval (Wilson)", ""], "th")
-    return _section("Success", f"<table>{head}{rows}</table>" if rows else "<p class=soft>No episodes yet.</p>")
+    table = f"<table>{head}{rows}</table>" if rows else "<p class=soft>No episodes yet.</p>"
+    return _section("Success", table + "".join(_failed(place, episodes) for place in _places(episodes)))
+
+
+def _failed(place: Place, episodes: list[Record], most: int = 20) -> str:
+    seeds = [str(e["seed"]) for e in episodes if _place(e) == place and not e["success"]]
+    more = f" and {len(seeds) - most} more" if len(seeds) > most else ""
+    return f"<p class=soft>Failed in {_named(place)}: seeds {', '.join(seeds[:most])}{more}.</p>" if seeds else ""
 
 
 def _success_row(f: Figure) -> str:
@@ -113,7 +121,7 @@ def _expert(folder: RunFolder, results: list[Figure]) -> str:
     if not found:
         return ""
     f = found[0]
-    curve = _image("cost over training", figures.training_curve(read_json(folder.path / LEARN / "history.json")))
+    curve = _image("cost over training", 460, figures.training_curve(read_json(folder.path / LEARN / "history.json")))
     text = (
         f"<p>The policy was trained by gradients through the twin. Told the true poses, it succeeds there from "
         f"<b>{_counts(f)}</b> random starts (95 % interval {_interval(f)}).</p>"
@@ -136,7 +144,7 @@ def _errors_at(place: Place, episodes: list[Record], results: list[Figure]) -> s
     for body, unit in dict.fromkeys(key[:2] for key in found):
         cells = [_median(found.get((body, unit, moment))) for moment in figures.MOMENTS]
         rows += _row([escape(body), dict(figures.ERRORS)[unit], *cells], numbers=3)
-    curves = _image("error curves", figures.error_curves(records)) if records else ""
+    curves = _image("error curves", 760, figures.error_curves(records)) if records else ""
     return f"<h3>{_named(place)}: {what}</h3><table>{rows}</table>{curves}"
 
 
@@ -224,8 +232,8 @@ def _row(cells: list[str], tag: str = "td", *, kind: str = "", numbers: int = 0)
     return f"<tr class='{kind}'>" + "".join(f"<{t}>{cell}</{tag}>" for t, cell in zip(tags, cells, strict=True)) + "</tr>"
 
 
-def _image(alt: str, uri: str) -> str:
-    return f"<img class=figure alt='{alt}' src='{uri}'>"
+def _image(alt: str, width: int, uri: str) -> str:
+    return f"<img class=figure style='max-width:{width}px' alt='{alt}' src='{uri}'>"
 
 
 def _place(f: dict[str, Any]) -> Place:

@@ -28,7 +28,7 @@ tr.sum td { font-weight: 600; }
 .range b { position: absolute; top: -2px; bottom: -2px; width: 4px; margin-left: -2px; background: var(--blue);
            border-radius: 2px; }
 .bar { height: 10px; background: #bfd3fb; border-radius: 3px; min-width: 1px; }
-img.figure { width: 100%; max-width: 760px; display: block; margin: 8px auto; }
+img.figure { width: 100%; display: block; margin: 8px auto; }
 .strip { border-collapse: separate; border-spacing: 6px; width: auto; }
 .strip td, .strip th { border: 0; padding: 0; }
 .strip th.side { padding-right: 8px; text-align: right; white-space: nowrap; }
