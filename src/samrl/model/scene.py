@@ -7,9 +7,11 @@ Structure is NumPy and never changes; parameters and state are torch tensors. Ev
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 FREE, BALL, SLIDE, HINGE, FIXED = 0, 1, 2, 3, -1  # MuJoCo's numbers for joints; FIXED is ours
@@ -130,3 +132,17 @@ class Twin:
 
     def replace(self, **leaves: Any) -> Twin:
         return replace(self, **leaves)
+
+
+def compile_mjcf(xml: str | Path, dtype: torch.dtype = torch.float32, device: str = "cpu") -> tuple[Scene, Params, State]:
+    """Structure, parameters and reference state of a scene given as MJCF or URDF.
+
+    Args:
+        xml: the text, or the path of a file.
+
+    Raises: SceneError where MuJoCo does not compile it, or where it holds what the twin does not support; see mjcf.py,
+    which also says what we add to MJCF by `<custom>`.
+    """
+    from samrl.model.mjcf import flatten  # this module's data classes are what it builds
+
+    return flatten(xml, dtype, device)

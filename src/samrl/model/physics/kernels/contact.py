@@ -1,0 +1,163 @@
+"""Contact of two solids: surface points of one against the signed distance of the other, both ways.
+
+Each point is a spring k·pen(d), with Hunt and Crossley's damping factor (1 - c·vn) and Coulomb friction that is viscous
+below `slip_speed`. pen is zero beyond a small distance and has continuous derivatives.
+
+Over a step the force is linearised about the motion without acceleration (one Newton step of implicit Euler):
+F = F(d + h·vn) - K a, a being the acceleration of the point. K enters the articulated inertia of the link, which is why
+light bodies stay stable at large steps. Where both bodies move, each is linearised by itself, with 2 K: the block-diagonal
+bound of [[K, -K], [-K, K]], so that neither overshoots. The error is of the order of the displacement h²·a.
+"""
+
+import warp as wp
+
+from .distance import distance, normal
+from .types import Model, Scratch, mat33, real, vec3
+
+
+@wp.func
+def ramp(d: real, width: real):
+    """Penetration [m] for a distance d [m]: zero for d > width, -d for d < -width, in between the integral of a
+    smooth step, which has two continuous derivatives."""
+    u = wp.clamp((width - d) / (real(2.0) * width), real(0.0), real(1.0))
+    return real(2.0) * width * u * u * u * (real(1.0) - real(0.5) * u) + wp.max(-d - width, real(0.0))
+
+
+@wp.func
+def ramp_slope(d: real, width: real):
+    """Minus the derivative of `ramp`: 0 away from contact, 1 inside."""
+    u = wp.clamp((width - d) / (real(2.0) * width), real(0.0), real(1.0))
+    return u * u * (real(3.0) - real(2.0) * u)
+
+
+@wp.func
+def pose_geom(m: Model, s: Scratch, e: int, g: int):
+    """World pose of a geom."""
+    i = m.geom_link[g]
+    s.gR[e, g] = s.R[e, i] * m.geom_R[e, g]
+    s.gp[e, g] = s.p[e, i] + s.R[e, i] * m.geom_p[e, g]
+
+
+@wp.func_replay(pose_geom)
+def replay_pose_geom(m: Model, s: Scratch, e: int, g: int):
+    pass
+
+
+@wp.func
+def pose_geoms(m: Model, s: Scratch, e: int):
+    """World poses of all geoms that may touch."""
+    for g in range(m.ng):
+        pose_geom(m, s, e, g)
+
+
+@wp.func
+def reach_of(m: Model, s: Scratch, e: int, a: int, b: int, g: int):
+    """Distance beyond which no point of geom g on link a can feel a geom on link b in this step [m]: the width of the
+    ramp and the way that the fastest of its points can go."""
+    r = s.gp[e, g] - s.p[e, b]
+    w = s.w[e, a] - s.w[e, b]
+    v = s.v[e, a] + wp.cross(s.w[e, a], s.gp[e, g] - s.p[e, a]) - s.v[e, b] - wp.cross(s.w[e, b], r)
+    return m.contact_width + m.h * (wp.length(v) + wp.length(w) * m.bound[e, g])
+
+
+@wp.func
+def find_contacts(m: Model, s: Scratch, e: int):
+    """List the points that may feel a force. No gradient: beyond reach the force is exactly zero."""
+    n = int(0)
+    for b in range(m.n_probes):
+        gp = m.probe_geom[b]
+        gs = m.probe_shape[b]
+        link = m.geom_link[gp]
+        to_shape = wp.transpose(s.gR[e, gs])
+        center = to_shape * (s.gp[e, gp] - s.gp[e, gs])
+        kind = m.geom_type[gs]
+        size = m.geom_size[e, gs]
+        reach = reach_of(m, s, e, link, m.geom_link[gs], gp)
+        if distance(kind, center, size, m.edge_radius)[3] < m.bound[e, gp] + reach:
+            R = to_shape * s.R[e, link]
+            p = to_shape * (s.p[e, link] - s.gp[e, gs])
+            for j in range(m.probe_first[b], m.probe_last[b]):
+                d = distance(kind, R * m.point[e, j] + p, size, m.edge_radius)
+                if d[3] < m.point_radius[e, j] + reach:
+                    s.contact_point[e, n] = j
+                    s.contact_probe[e, n] = b
+                    n = n + 1
+    s.n_contacts[e] = n
+
+
+@wp.func_grad(find_contacts)
+def adj_find_contacts(m: Model, s: Scratch, e: int):
+    pass
+
+
+@wp.func
+def push(s: Scratch, gravity: vec3, e: int, i: int, r: vec3, F: vec3, K: mat33):
+    """Add a force F [N] at r [m] from link i's origin that falls by K times the point's acceleration. The solver counts
+    accelerations from free fall, hence the share of gravity."""
+    f = F - K * gravity
+    rx = wp.skew(r)
+    wp.atomic_add(s.force, e, i, f)
+    wp.atomic_add(s.torque, e, i, wp.cross(r, f))
+    wp.atomic_add(s.Gvv, e, i, K)
+    wp.atomic_add(s.Gwv, e, i, rx * K)
+    wp.atomic_add(s.Gww, e, i, -rx * K * rx)
+
+
+@wp.func
+def touch(m: Model, s: Scratch, e: int, c: int):
+    """Force of the c-th listed contact on both bodies, equal and opposite at the same place."""
+    j = s.contact_point[e, c]
+    b = s.contact_probe[e, c]
+    gs = m.probe_shape[b]
+    ia = m.geom_link[m.probe_geom[b]]
+    ib = m.geom_link[gs]
+    pair = m.probe_pair[b]
+    Rs = s.gR[e, gs]
+    x = s.p[e, ia] + s.R[e, ia] * m.point[e, j]
+    local = distance(m.geom_type[gs], wp.transpose(Rs) * (x - s.gp[e, gs]), m.geom_size[e, gs], m.edge_radius)
+    n = Rs * normal(local)
+    place = x - n * m.point_radius[e, j]
+    ra = place - s.p[e, ia]
+    rb = place - s.p[e, ib]
+    v = s.v[e, ia] + wp.cross(s.w[e, ia], ra) - s.v[e, ib] - wp.cross(s.w[e, ib], rb)
+    vn = wp.dot(v, n)
+    vt = v - n * vn
+
+    ahead = local[3] - m.point_radius[e, j] + m.implicit * m.h * vn
+    k = m.pair_stiffness[e, pair]
+    spring = k * ramp(ahead, m.contact_width)
+    u = real(1.0) - m.pair_damping[e, pair] * vn
+    root = wp.sqrt(u * u + real(1.0e-3))
+    fn = spring * real(0.5) * (u + root)  # never pulls
+    viscous = m.pair_friction[e, pair] * fn / wp.sqrt(wp.dot(vt, vt) + m.slip_speed * m.slip_speed)
+
+    stiff = m.h * k * ramp_slope(ahead, m.contact_width) * real(0.5) * (u + root)
+    damp = spring * m.pair_damping[e, pair] * real(0.5) * (real(1.0) + u / root)
+    scale = m.implicit * m.probe_gain[b] * m.h
+    along = scale * (stiff + damp)
+    across = scale * viscous
+    K = wp.outer(n, n) * (along - across) + wp.identity(n=3, dtype=real) * across
+    F = n * fn - vt * viscous
+    g = m.gravity[e]
+    if m.moves[ia] == 1:
+        push(s, g, e, ia, ra, F, K)
+    if m.moves[ib] == 1:
+        push(s, g, e, ib, rb, -F, K)
+
+
+@wp.func_replay(touch)
+def replay_touch(m: Model, s: Scratch, e: int, c: int):
+    pass
+
+
+@wp.func
+def touch_all(m: Model, s: Scratch, e: int):
+    """Contact wrenches of all links."""
+    for i in range(1, m.nl):
+        s.force[e, i] = vec3()
+        s.torque[e, i] = vec3()
+        s.Gww[e, i] = mat33()
+        s.Gwv[e, i] = mat33()
+        s.Gvv[e, i] = mat33()
+    for c in range(s.n_contacts[e]):
+        touch(m, s, e, c)

@@ -1,0 +1,158 @@
+"""The equations of motion, solved for q̈ by the Articulated-Body Algorithm (Featherstone 2008, Table 7.1).
+
+A joint with several degrees of freedom is taken as one-degree updates in turn. The matrix that is inverted is
+M̂ = M + extra + the contact terms: symmetric, so its factors serve the reverse pass too.
+
+`solve` is not differentiated. With r(q̈, x) = inverse dynamics - drive (residual.py) and r = 0 at the solution, a loss L
+has dL/dx = -μ·∂r/∂x with M̂ μ = ∂L/∂q̈ (implicit function theorem). `hand_back` does nothing going forward; going back
+it finds μ with the factors that `solve` left and makes -μ the gradient of r, which Warp differentiates.
+"""
+
+import warp as wp
+
+from .types import FREE, Model, Scratch, real, vec3
+
+
+@wp.func
+def body_inertia(m: Model, s: Scratch, e: int, i: int):
+    """Spatial inertia and bias wrench of link i about its origin, contact terms included."""
+    mass = m.mass[e, i]
+    R = s.R[e, i]
+    w = s.w[e, i]
+    c = R * m.com[e, i]
+    I = R * m.inertia[e, i] * wp.transpose(R)
+    cx = wp.skew(c)
+    f = (wp.cross(w, wp.cross(w, c)) + m.gravity[e] * m.gravcomp[i]) * mass
+    s.Iww[e, i] = I - cx * cx * mass + s.Gww[e, i]
+    s.Iwv[e, i] = cx * mass + s.Gwv[e, i]
+    s.Ivv[e, i] = wp.identity(n=3, dtype=real) * mass + s.Gvv[e, i]
+    s.pw[e, i] = wp.cross(w, I * w) + wp.cross(c, f) - s.torque[e, i]
+    s.pv[e, i] = f - s.force[e, i]
+
+
+@wp.func
+def fold_link(m: Model, s: Scratch, e: int, i: int):
+    """Take link i's joint out of its articulated inertia and add the rest to its parent's."""
+    A = s.Iww[e, i]
+    B = s.Iwv[e, i]
+    C = s.Ivv[e, i]
+    pw = s.pw[e, i]
+    pv = s.pv[e, i]
+    last = m.v_adr[i] + m.nd[i] - 1
+    for n in range(m.nd[i]):
+        k = last - n
+        Sw = s.Sw[e, k]
+        Sv = s.Sv[e, k]
+        Uw = A * Sw + B * Sv
+        Uv = wp.transpose(B) * Sw + C * Sv
+        inv_D = real(1.0) / (wp.dot(Sw, Uw) + wp.dot(Sv, Uv) + s.extra[e, k])
+        u = s.drive[e, k] - wp.dot(Sw, pw) - wp.dot(Sv, pv)
+        A = A - wp.outer(Uw, Uw) * inv_D
+        B = B - wp.outer(Uw, Uv) * inv_D
+        C = C - wp.outer(Uv, Uv) * inv_D
+        pw = pw + Uw * (u * inv_D)
+        pv = pv + Uv * (u * inv_D)
+        s.Uw[e, k] = Uw
+        s.Uv[e, k] = Uv
+        s.inv_D[e, k] = inv_D
+        s.u[e, k] = u
+    a = m.parent[i]
+    if a > 0:
+        pw = pw + A * s.cw[e, i] + B * s.cv[e, i]
+        pv = pv + wp.transpose(B) * s.cw[e, i] + C * s.cv[e, i]
+        r = s.p[e, i] - s.p[e, a]
+        rx = wp.skew(r)
+        s.Iww[e, a] = s.Iww[e, a] + A - B * rx + rx * wp.transpose(B) - rx * C * rx
+        s.Iwv[e, a] = s.Iwv[e, a] + B + rx * C
+        s.Ivv[e, a] = s.Ivv[e, a] + C
+        s.pw[e, a] = s.pw[e, a] + pw + wp.cross(r, pv)
+        s.pv[e, a] = s.pv[e, a] + pv
+
+
+@wp.func
+def carry_over(m: Model, s: Scratch, e: int, i: int):
+    """Acceleration that link i has from its parent's, in the solver's arrays."""
+    a = m.parent[i]
+    s.xw[e, i] = s.xw[e, a]
+    if m.joint_type[i] == FREE:
+        s.xv[e, i] = s.xv[e, a]
+    else:
+        s.xv[e, i] = s.xv[e, a] + wp.cross(s.xw[e, a], s.p[e, i] - s.p[e, a])
+
+
+@wp.func
+def unfold_dof(s: Scratch, e: int, i: int, k: int):
+    """Acceleration of degree of freedom k, added to its link's."""
+    x = (s.u[e, k] - wp.dot(s.Uw[e, k], s.xw[e, i]) - wp.dot(s.Uv[e, k], s.xv[e, i])) * s.inv_D[e, k]
+    s.xw[e, i] = s.xw[e, i] + s.Sw[e, k] * x
+    s.xv[e, i] = s.xv[e, i] + s.Sv[e, k] * x
+    return x
+
+
+@wp.func
+def solve(m: Model, s: Scratch, e: int):
+    """Fill s.qdd, and the factors of M̂."""
+    nl = m.nl
+    for i in range(1, nl):
+        body_inertia(m, s, e, i)
+    for n in range(1, nl):
+        fold_link(m, s, e, nl - n)
+    s.xw[e, 0] = vec3()
+    s.xv[e, 0] = -m.gravity[e]
+    for i in range(1, nl):
+        carry_over(m, s, e, i)
+        s.xw[e, i] = s.xw[e, i] + s.cw[e, i]
+        s.xv[e, i] = s.xv[e, i] + s.cv[e, i]
+        for k in range(m.v_adr[i], m.v_adr[i] + m.nd[i]):
+            s.qdd[e, k] = unfold_dof(s, e, i, k)
+
+
+@wp.func_grad(solve)
+def adj_solve(m: Model, s: Scratch, e: int):
+    pass
+
+
+@wp.func
+def fold_gradient(m: Model, s: Scratch, e: int, i: int):
+    """`fold_link` for the right-hand side alone, which is the gradient of q̈; that gradient is used up."""
+    pw = s.pw[e, i]
+    pv = s.pv[e, i]
+    last = m.v_adr[i] + m.nd[i] - 1
+    for n in range(m.nd[i]):
+        k = last - n
+        u = s.qdd_grad[e, k] - wp.dot(s.Sw[e, k], pw) - wp.dot(s.Sv[e, k], pv)
+        s.qdd_grad[e, k] = real(0.0)
+        s.u[e, k] = u
+        pw = pw + s.Uw[e, k] * (u * s.inv_D[e, k])
+        pv = pv + s.Uv[e, k] * (u * s.inv_D[e, k])
+    a = m.parent[i]
+    if a > 0:
+        s.pw[e, a] = s.pw[e, a] + pw + wp.cross(s.p[e, i] - s.p[e, a], pv)
+        s.pv[e, a] = s.pv[e, a] + pv
+
+
+@wp.func
+def hand_back(m: Model, s: Scratch, e: int):
+    """Nothing going forward."""
+    pass
+
+
+@wp.func_replay(hand_back)
+def replay_hand_back(m: Model, s: Scratch, e: int):
+    pass
+
+
+@wp.func_grad(hand_back)
+def adj_hand_back(m: Model, s: Scratch, e: int):
+    nl = m.nl
+    for i in range(nl):
+        s.pw[e, i] = vec3()
+        s.pv[e, i] = vec3()
+    for n in range(1, nl):
+        fold_gradient(m, s, e, nl - n)
+    s.xw[e, 0] = vec3()
+    s.xv[e, 0] = vec3()
+    for i in range(1, nl):
+        carry_over(m, s, e, i)
+        for k in range(m.v_adr[i], m.v_adr[i] + m.nd[i]):
+            s.residual_grad[e, k] = -unfold_dof(s, e, i, k)

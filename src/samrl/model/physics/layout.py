@@ -1,0 +1,133 @@
+"""What of a scene the kernels need besides parameters: index arrays, and who is tested against whom."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from samrl.model.physics.points import templates
+from samrl.model.scene import FIXED, PLANE, SPHERE, Params, Scene
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Index arrays for the kernels; `geoms` are those that take part in contact, and other indices refer to them.
+
+    Attributes:
+        geoms: (ng) indices into the scene's geoms; point_geom: (points) geom of each surface point.
+        template: (points, 4, 6) surface points, see points.py.
+        pairs: (np, 2) pairs that may touch; a probe is the points of one geom against another geom.
+        ints, reals: arrays by their names in the kernels' Model.
+        capacity: most contacts that an environment can have at once.
+    """
+
+    geoms: np.ndarray
+    point_geom: np.ndarray
+    template: np.ndarray
+    pairs: np.ndarray
+    ints: dict[str, np.ndarray]
+    reals: dict[str, np.ndarray]
+    capacity: int
+
+
+def moving_links(scene: Scene) -> np.ndarray:
+    """(nl) bool: links with a joint somewhere between them and the world."""
+    moves = np.asarray(scene.joint_type) != FIXED
+    moves[0] = False
+    for i in range(1, len(moves)):
+        moves[i] |= moves[scene.parent[i]]
+    return moves
+
+
+def make_layout(scene: Scene) -> Layout:
+    """The layout of a scene."""
+    moves = moving_links(scene)
+    touching = [p for p in np.asarray(scene.pairs).reshape(-1, 2) if moves[scene.geom_link[p]].any()]
+    geoms = np.unique(np.asarray(touching, dtype=int))
+    pairs = np.searchsorted(geoms, np.asarray(touching, dtype=int).reshape(-1, 2))
+    kinds = np.asarray(scene.geom_type)[geoms]
+    links = np.asarray(scene.geom_link)[geoms]
+    points = [templates(kind) for kind in kinds]
+    counts = np.array([len(p) for p in points], dtype=int)
+    first = np.concatenate([[0], np.cumsum(counts)]).astype(int)
+    probes = [probe for n, (a, b) in enumerate(pairs) for probe in _probes(n, a, b, kinds)]
+    probe = np.asarray(probes, dtype=int).reshape(-1, 3)
+    both = moves[links[probe[:, 0]]] & moves[links[probe[:, 1]]]
+    low, high = _limits(scene)
+    ints = {
+        "parent": scene.parent, "joint_type": scene.joint_type, "q_adr": scene.q_adr, "v_adr": scene.v_adr,
+        "nd": scene.nd, "moves": moves, "geom_link": links, "geom_type": kinds,
+        "probe_geom": probe[:, 0], "probe_shape": probe[:, 1], "probe_pair": probe[:, 2],
+        "probe_first": first[probe[:, 0]], "probe_last": first[probe[:, 0] + 1],
+    }  # fmt: skip
+    reals = {
+        "axis": scene.axis, "q0": scene.q0, "gravcomp": scene.gravcomp, "limit_low": low, "limit_high": high,
+        "probe_gain": np.where(both, 2.0, 1.0),
+    }  # fmt: skip
+    return Layout(
+        geoms=geoms,
+        point_geom=np.repeat(np.arange(len(geoms)), counts),
+        template=np.concatenate([np.zeros((0, 4, 6)), *points]),
+        pairs=pairs,
+        ints=ints,
+        reals=reals,
+        capacity=int(counts[probe[:, 0]].sum()),
+    )
+
+
+def _probes(pair: int, a: int, b: int, kinds: np.ndarray) -> list[tuple[int, int, int]]:
+    """(geom with points, geom with distance, pair): both ways, but a sphere's centre is exact and needs no return."""
+    if kinds[a] == SPHERE:
+        return [(a, b, pair)]
+    if kinds[b] == SPHERE:
+        return [(b, a, pair)]
+    return [(p, s, pair) for p, s in ((a, b), (b, a)) if kinds[p] != PLANE]
+
+
+def _limits(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
+    """(nv) lower and upper limits; far away where there is none (an infinity would make 0 · inf in the ramp)."""
+    limited = np.asarray(scene.limited, dtype=bool)
+    limit = np.asarray(scene.limit, dtype=float).reshape(-1, 2)
+    return np.where(limited, limit[:, 0], -1e9), np.where(limited, limit[:, 1], 1e9)
+
+
+class ContactLeaves:
+    """Parameters of contact as the kernels take them, from Params by differentiable torch operations.
+
+    A pair has the geometric mean of its geoms' frictions, the harmonic mean of their stiffnesses (two springs in a row,
+    scaled so that equal values stay) and the arithmetic mean of their dampings.
+    """
+
+    def __init__(self, layout: Layout, dtype: torch.dtype, device: str) -> None:
+        index = lambda a: torch.as_tensor(np.asarray(a, dtype=np.int64), device=device)  # noqa: E731
+        self.geoms = index(layout.geoms)
+        self.point_geom = index(layout.point_geom)
+        self.pairs = index(layout.pairs)
+        self.template = torch.as_tensor(layout.template, dtype=dtype, device=device)
+
+    def __call__(self, params: Params) -> dict[str, Tensor]:
+        """geom_p, geom_R, geom_size (*batch, ng, ·) of the geoms in contact; bound (*batch, ng); point (*batch, n, 3)
+        and point_radius (*batch, n); pair_friction, pair_stiffness, pair_damping (*batch, np)."""
+        p, R = params.geom_p.index_select(-2, self.geoms), params.geom_R.index_select(-3, self.geoms)
+        size = params.geom_size.index_select(-2, self.geoms)
+        local = (self.template @ size.index_select(-2, self.point_geom)[..., None]).squeeze(-1)
+        rotated = (R.index_select(-3, self.point_geom) @ local[..., :3, None]).squeeze(-1)
+        leaves = {"geom_p": p, "geom_R": R, "geom_size": size, "point_radius": local[..., 3]}
+        leaves["point"] = p.index_select(-2, self.point_geom) + rotated
+        leaves["bound"] = self._bound(local.detach())
+        a, b = self.pairs[:, 0], self.pairs[:, 1]
+        at = lambda leaf, i: leaf.index_select(-1, self.geoms).index_select(-1, i)  # noqa: E731
+        mu, k, c = params.friction, params.contact_stiffness, params.contact_damping
+        leaves["pair_friction"] = (at(mu, a) * at(mu, b) + 1e-12).sqrt()
+        leaves["pair_stiffness"] = 2 * at(k, a) * at(k, b) / (at(k, a) + at(k, b))
+        leaves["pair_damping"] = (at(c, a) + at(c, b)) / 2
+        return leaves
+
+    def _bound(self, local: Tensor) -> Tensor:
+        """(*batch, ng) radius of a ball around the geom's origin that holds its points, from local (*batch, n, 4)."""
+        far = local[..., :3].norm(dim=-1) + local[..., 3]
+        out = far.new_zeros(*far.shape[:-1], len(self.geoms))
+        return out.scatter_reduce(-1, self.point_geom.expand(far.shape), far, "amax")
