@@ -76,14 +76,14 @@ def main() -> None:
         start = {b: perturb(X, rng, args.distance, math.radians(args.angle)) for b, X in truth.items()}
         twin = put(model, Twin(model.params, model.state(torch.as_tensor(observation.arm.q))), start)
         tracker = Tracker(model, native_camera(task, observation.X_WC))
-        twin, report = tracker.update(twin, tracker.look(world, twin, observation.X_WC))
-        seconds.append(report.seconds)
+        twin, report, _, times = tracker.observe(world, twin, observation.X_WC)
+        seconds.append(times["update"])
         found = {b: X.double().numpy() for b, X in model.poses(twin).items()}
         row = {b: (*pose_error(b, start[b], truth[b]), *pose_error(b, found[b], truth[b])) for b in truth}
         rows.append(row)
         if args.verbose:
             text = "  ".join(f"{b} {r[0]:5.1f} mm {r[1]:5.1f}° -> {r[2]:5.2f} mm {r[3]:5.2f}°" for b, r in row.items())
-            print(f"seed {seed}: {text}  {report.seconds * 1e3:.0f} ms  {report.visible}", flush=True)
+            print(f"seed {seed}: {text}  {seconds[-1] * 1e3:.0f} ms  {report.visible}", flush=True)
     out = {"world": args.world, "settings": args.settings, "count": args.count, "seed": args.seed}
     for b in rows[0]:
         e = np.array([row[b][2:] for row in rows])

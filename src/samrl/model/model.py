@@ -52,7 +52,7 @@ class Model:
         self.substeps = substeps
         self.dtype, self.device = dtype, device
         self.physics = Physics(self.scene, timestep=self.gains.period / substeps, device=device)
-        self.renderer = Renderer(self.scene, supersampling=supersampling, masks=updatable, device=device)
+        self.renderer = Renderer(self.scene, supersampling=supersampling, masks=updatable, moving=updatable, device=device)
 
     def _with_impedance(self, params: Params) -> Params:
         """The arm's joints are springs to their set-points, with the controller's stiffness and damping."""

@@ -110,11 +110,19 @@ class Problem:
     def render_ids(self, X: Tensor) -> tuple[Tensor, Tensor]:
         """Depth (K, C, S, S) and link index (K, C, S, S) without gradients."""
         with torch.no_grad():
-            return self.model.renderer.render_ids(self.twin.params, self.poses(X)[:, None], self.camera)
+            image, links = self.model.renderer.render_links(self.twin.params, *self._views(X))
+        return image.depth, links
 
     def render(self, X: Tensor, params: object):
         """RGBD of shape (K, C, S, S)."""
-        return self.model.renderer.render(params, self.poses(X)[:, None], self.camera)
+        return self.model.renderer.render(params, *self._views(X))
+
+    def _views(self, X: Tensor) -> tuple[Tensor, Camera]:
+        """Every start in every crop: links (K, C, nl, 4, 4) and cameras (K, C)."""
+        K, C = len(X), len(self.crops)
+        links = self.poses(X)[:, None].expand(K, C, *self.X_WL.shape)
+        c = self.camera
+        return links, Camera(c.width, c.height, c.K.expand(K, C, 4), c.X_WC.expand(K, C, 4, 4))
 
     def sim_points(self, X: Tensor) -> list[list[Tensor | None]]:
         """For every start and body the visible points in the body's own frame (n, 3), or None."""
@@ -213,6 +221,7 @@ def fine(problem: Problem, X0: Tensor) -> tuple[Tensor, object, Tensor, Tensor]:
     tint += _match_colors(problem, X0, params)
     tint.requires_grad_(True)
     light = torch.zeros(K, 4, requires_grad=True)
+    each = lambda leaf: leaf[:, None].expand(K, len(problem.crops), *leaf.shape[1:])  # noqa: E731
     free_colors = torch.stack(problem.geoms).any(0)[:, None].float()
     step = torch.tensor([s.rate_p] * 3 + [s.rate_r] * 3)
     optimizer = torch.optim.Adam([{"params": [pose], "lr": 1.0}, {"params": [tint, light], "lr": s.rate_color}], betas=(0.8, 0.95))
@@ -223,9 +232,9 @@ def fine(problem: Problem, X0: Tensor) -> tuple[Tensor, object, Tensor, Tensor]:
         if i and i % s.replan == 0:
             plans, points = problem.plans(X.detach())
         moved = params.replace(
-            color=(params.color * (tint * free_colors).exp())[:, None],
-            light_direction=(params.light_direction + light[:, :3])[:, None],
-            ambient=(params.ambient * light[:, 3:].exp())[:, None],
+            color=each(params.color * (tint * free_colors).exp()),
+            light_direction=each(params.light_direction + light[:, :3]),
+            ambient=each(params.ambient * light[:, 3:].exp()),
         )
         last = problem.loss(X, moved, plans, points)
         first = last.detach() if i == 0 else first
@@ -252,31 +261,37 @@ def _match_colors(problem: Problem, X: Tensor, params: object) -> Tensor:
     return tint
 
 
-def update(
-    model: Model, twin: Twin, crops: Sequence[Crop], settings: UpdateSettings, *, lost: bool = False
-) -> tuple[Twin, UpdateReport]:
-    """Align the twin with one exposure.
-
-    Args:
-        twin: unbatched; arm at the measured joint angles.
-        crops: equally large crops of the same exposure.
-        lost: the bodies may be centimetres away: several starts and the coarse stage.
-    """
-    began = time.perf_counter()
+def locate(model: Model, twin: Twin, crops: Sequence[Crop], settings: UpdateSettings) -> Twin:
+    """Bring bodies that may be centimetres away near to where the images show them: the coarse stage from several starts,
+    and of those the one whose loss is least."""
     problem = Problem(model, twin, crops, settings)
     if not any(problem.seen):
-        return twin, UpdateReport(problem.visible, settings.bodies, 0.0, 0.0, message=_message(problem, settings))
-    X = problem.X0[None]
-    if lost:
-        X = coarse(problem, torch.cat([_turned(X, yaw) for yaw in settings.coarse_yaws]))
-    X, params, first, last = fine(problem, X)
-    k = int(last.argmin())
+        return twin
+    X = coarse(problem, torch.cat([_turned(problem.X0[None], yaw) for yaw in settings.coarse_yaws]))
+    plans, points = problem.plans(X)
+    with torch.no_grad():
+        params = twin.params.replace(color=twin.params.color * _match_colors(problem, X, twin.params).exp())
+        best = int(problem.loss(X, params, plans, points).argmin())
     keep = torch.tensor(problem.seen)[:, None, None]
-    new = _put(model, twin, settings.bodies, torch.where(keep, X[k], problem.X0))
-    colors = {n: getattr(params, n)[k, 0].detach() for n in ("color", "light_direction", "ambient")}
+    new = _put(model, twin, settings.bodies, torch.where(keep, X[best], problem.X0))
+    return new.replace(params=new.params.replace(color=params.color))
+
+
+def update(model: Model, twin: Twin, crops: Sequence[Crop], settings: UpdateSettings) -> tuple[Twin, UpdateReport]:
+    """Align the twin with one exposure, from near: `twin` is unbatched, its arm at the measured joint angles; `crops` are
+    equally large crops of one exposure."""
+    began = time.perf_counter()
+    problem = Problem(model, twin, crops, settings)
+    message = _message(problem, settings)
+    if not any(problem.seen):
+        return twin, UpdateReport(problem.visible, settings.bodies, 0.0, 0.0, message=message)
+    X, params, first, last = fine(problem, problem.X0[None])
+    keep = torch.tensor(problem.seen)[:, None, None]
+    new = _put(model, twin, settings.bodies, torch.where(keep, X[0], problem.X0))
+    colors = {n: getattr(params, n)[0, 0].detach() for n in ("color", "light_direction", "ambient")}
     new = new.replace(params=new.params.replace(**colors))
     gone = tuple(b for b, seen in zip(settings.bodies, problem.seen, strict=True) if not seen)
-    report = UpdateReport(problem.visible, gone, float(first[k]), float(last[k]), message=_message(problem, settings))
+    report = UpdateReport(problem.visible, gone, float(first[0]), float(last[0]), message=message)
     report.seconds = time.perf_counter() - began
     return new, report
 

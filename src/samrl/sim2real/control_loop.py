@@ -3,9 +3,7 @@ viewpoint and residual)."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +16,7 @@ from samrl.core.world import World
 from samrl.learn.expert import Expert
 from samrl.model.model import Command, Model
 from samrl.model.scene import Twin
-from samrl.real2sim.tracker import Tracker
+from samrl.real2sim.tracker import Tracker, timed
 from samrl.tasks.mjcf import to_mjcf
 from samrl.tasks.spec import chain_of
 from samrl.tasks.task import Task
@@ -54,7 +52,12 @@ def make_model(task: Task, *, substeps: int = 20, supersampling: int = 2, dtype:
     """The twin of a task's nominal scene."""
     spec = task.scene
     return Model(
-        to_mjcf(spec), chain_of(spec, spec.actor), spec.updatable, substeps=substeps, supersampling=supersampling, dtype=dtype
+        to_mjcf(spec),
+        chain_of(spec, spec.actor),
+        spec.updatable,
+        substeps=substeps,
+        supersampling=supersampling,
+        dtype=dtype,
     )
 
 
@@ -83,21 +86,19 @@ def run_episode(
     episode = Episode(seed, poses=[_as_lists(model.poses(twin))])
     for step in range(horizon or task.horizon):
         times: dict[str, float] = {}
-        with _timed(times, "look"):
-            image = tracker.look(world, twin, observation.X_WC)
-        with _timed(times, "update"):
-            before = twin
-            twin, report = tracker.update(twin, image)
-        with _timed(times, "expert"):
+        before = twin
+        twin, report, images, spent = tracker.observe(world, twin, observation.X_WC)
+        times.update(spent)
+        with timed(times, "expert"):
             command = _command(model, observation)
             with torch.no_grad():
                 action = expert.act(twin, command)
         episode.poses.append(_as_lists(model.poses(twin)))
         if step in snapshots:
-            episode.frames.append({"step": step, **tracker.pictures(image, before, twin)})
-        with _timed(times, "act"):
+            episode.frames.append({"step": step, **tracker.pictures(images, before, twin)})
+        with timed(times, "act"):
             transition = world.act(action.double().numpy())
-        with _timed(times, "step"):
+        with timed(times, "step"):
             twin = _follow(model, twin, command, transition.action, transition.observation)
         observation = transition.observation
         record = StepRecord(
@@ -124,14 +125,5 @@ def _follow(model: Model, twin: Twin, command: Command, action: np.ndarray, obse
     return twin.replace(state=model.state(torch.as_tensor(arm.q), torch.as_tensor(arm.qd)))
 
 
-@contextmanager
-def _timed(times: dict[str, float], name: str):
-    began = time.perf_counter()
-    yield
-    times[name] = time.perf_counter() - began
-
-
 def _as_lists(poses: dict[str, torch.Tensor]) -> dict[str, list[list[float]]]:
     return {name: X.detach().double().numpy().tolist() for name, X in poses.items()}
-
-

@@ -29,7 +29,9 @@ def to_mjcf(scene: SceneSpec, timestep: float = 0.002) -> str:
         for i, x in enumerate(scene.body(a).solids):
             for j, y in enumerate(scene.body(b).solids):
                 if x.collide and y.collide:
-                    ET.SubElement(contact, "pair", geom1=f"{a}/{i}", geom2=f"{b}/{j}")
+                    mu = max(x.friction, y.friction)
+                    friction = _numbers((mu, mu, 0.0, 0.0, 0.0))
+                    ET.SubElement(contact, "pair", geom1=f"{a}/{i}", geom2=f"{b}/{j}", friction=friction)
     for part in (custom, contact):
         if len(part):
             root.append(part)
