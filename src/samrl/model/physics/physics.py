@@ -73,9 +73,7 @@ class Physics:
             raise NonFiniteError(_where_not_finite(q, qd))
         return State(q, qd)
 
-    def step(
-        self, params: Params, state: State, setpoint: Tensor, torque: Tensor | None = None, substeps: int = 1
-    ) -> State:
+    def step(self, params: Params, state: State, setpoint: Tensor, torque: Tensor | None = None, substeps: int = 1) -> State:
         """One control period: `rollout` with T = 1, without the time axis."""
         end = self.rollout(params, state, setpoint[None], None if torque is None else torque[None], substeps)
         return State(end.q[0], end.qd[0])

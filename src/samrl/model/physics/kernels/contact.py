@@ -11,7 +11,7 @@ bound of [[K, -K], [-K, K]], so that neither overshoots. The error is of the ord
 
 import warp as wp
 
-from .distance import distance, normal
+from .distance import distance, gap, normal
 from .types import Model, Scratch, mat33, real, vec3
 
 
@@ -53,17 +53,17 @@ def pose_geoms(m: Model, s: Scratch, e: int):
 @wp.func
 def reach_of(m: Model, s: Scratch, e: int, a: int, b: int, g: int):
     """Distance beyond which no point of geom g on link a can feel a geom on link b in this step [m]: the width of the
-    ramp and the way that the fastest of its points can go."""
+    ramp, the way that the fastest of its points can go, and the rounding that `gap` leaves out."""
     r = s.gp[e, g] - s.p[e, b]
     w = s.w[e, a] - s.w[e, b]
     v = s.v[e, a] + wp.cross(s.w[e, a], s.gp[e, g] - s.p[e, a]) - s.v[e, b] - wp.cross(s.w[e, b], r)
-    return m.contact_width + m.h * (wp.length(v) + wp.length(w) * m.bound[e, g])
+    return m.contact_width + m.edge_radius / real(6.0) + m.h * (wp.length(v) + wp.length(w) * m.bound[e, g])
 
 
 @wp.func
 def find_contacts(m: Model, s: Scratch, e: int):
     """List the points that may feel a force. No gradient: beyond reach the force is exactly zero."""
-    n = int(0)
+    n = int(0)  # noqa: RUF046, UP018  (a bare literal is a constant to Warp)
     for b in range(m.n_probes):
         gp = m.probe_geom[b]
         gs = m.probe_shape[b]
@@ -73,12 +73,11 @@ def find_contacts(m: Model, s: Scratch, e: int):
         kind = m.geom_type[gs]
         size = m.geom_size[e, gs]
         reach = reach_of(m, s, e, link, m.geom_link[gs], gp)
-        if distance(kind, center, size, m.edge_radius)[3] < m.bound[e, gp] + reach:
+        if gap(kind, center, size) < m.bound[e, gp] + reach:
             R = to_shape * s.R[e, link]
             p = to_shape * (s.p[e, link] - s.gp[e, gs])
             for j in range(m.probe_first[b], m.probe_last[b]):
-                d = distance(kind, R * m.point[e, j] + p, size, m.edge_radius)
-                if d[3] < m.point_radius[e, j] + reach:
+                if gap(kind, R * m.point[e, j] + p, size) < m.point_radius[e, j] + reach:
                     s.contact_point[e, n] = j
                     s.contact_probe[e, n] = b
                     n = n + 1

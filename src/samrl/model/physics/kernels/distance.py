@@ -107,6 +107,28 @@ def distance(kind: int, x: vec3, size: vec6, edge: real):
 
 
 @wp.func
+def gap(kind: int, x: vec3, size: vec6):
+    """Distance with sharp edges and no gradient: cheap, at most a sixth of the edge radius above `distance`."""
+    if kind == PLANE:
+        return x[2]
+    if kind == SPHERE:
+        return wp.length(x) - size[0]
+    if kind == CAPSULE:
+        z = x[2] - wp.clamp(x[2], -size[1], size[1])
+        return wp.sqrt(x[0] * x[0] + x[1] * x[1] + z * z) - size[0]
+    if kind == CYLINDER:
+        return wp.max(wp.sqrt(x[0] * x[0] + x[1] * x[1]) - size[0], wp.abs(x[2]) - size[1])
+    sides = wp.max(wp.abs(x[0]) - size[0], wp.abs(x[1]) - size[1])
+    if kind == BOX:
+        return wp.max(sides, wp.abs(x[2]) - size[2])
+    up = x[2] - size[2]
+    wall = size[3] - wp.sqrt(x[0] * x[0] + x[1] * x[1])
+    cone = (wall + size[5] + up) * real(0.7071067811865476)
+    solid = wp.min(wp.max(wp.max(wall, cone), up), up + size[4])
+    return wp.max(wp.max(solid, sides), -x[2] - size[2])
+
+
+@wp.func
 def normal(d: vec4):
     """Unit vector along the gradient; in blends the gradient is shorter than one."""
     n = vec3(d[0], d[1], d[2])
