@@ -132,12 +132,13 @@ class CameraArm:
 
     def start(self, views: Tensor, q_actor: Tensor) -> None:
         """Take the first of some poses (n, 4, 4) that can be taken; where none can, the first one's nearest."""
-        q, good = self._try(views, self.chain.home.expand(len(views), -1), q_actor)
-        if bool(good.any()):
-            self.q = q[int(good.int().argmax())]
-        else:
-            self.q = self.chain.home
-            self.q = self.plan(views[0], q_actor).q
+        for some in views.split(_STARTS):
+            q, good = self._try(some, self.chain.home.expand(len(some), -1), q_actor)
+            if bool(good.any()):
+                self.q = q[int(good.int().argmax())]
+                return
+        self.q = self.chain.home
+        self.q = self.plan(views[0], q_actor).q
 
     def plan(self, X_WC: Tensor, q_actor: Tensor) -> Plan:
         """How to take X_WC (4, 4), the acting arm standing at q_actor (7). From where the arm is; then from many starts, of

@@ -196,8 +196,7 @@ class SimulatedWorld:
             color[inside], depth[inside], valid[inside] = exposure.apply(picture, l, t)
             seen = picture.part[pad:-pad, pad:-pad]
             for name, mask in masks.items():
-                parts = [i for i, part in enumerate(self._renderer.parts) if part.body == name]  # type: ignore[union-attr]
-                mask[inside] = np.isin(seen, parts)
+                mask[inside] = self._renderer.belongs(name)[seen]  # type: ignore[union-attr]
         return RGBD(color, depth, valid, masks, Camera(width, height, K, camera.X_WC.clone()))
 
 

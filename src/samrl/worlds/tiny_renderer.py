@@ -18,16 +18,18 @@ from samrl.worlds.settings import Light
 from samrl.worlds.shapes import Mesh, mesh_of
 
 _LIGHT_DISTANCE, _LIGHT_HALF_WIDTH, _LIGHT_PIXELS = 2.5, 0.35, 320
+_AWAY = [0.0, 0.0, -100.0]  # where a part is put that shall not be drawn [m]
 
 
 @dataclass(frozen=True)
 class Part:
     """One rigid piece of what is drawn: the body that it belongs to, its surface in the body's frame (a mesh, or the path
-    of an OBJ file), its colour (3) in [0, 1]."""
+    of an OBJ file), its colour (3) in [0, 1], whether it casts a shadow."""
 
     body: str
     surface: Mesh | str
     color: tuple[float, ...]
+    casts: bool = True
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class Picture:
 def parts_of(scene: SceneSpec, bodies: Sequence[str] | None = None) -> list[Part]:
     """The scene's simple solids as parts, of all bodies or of those named."""
     chosen = [b for b in scene.bodies if bodies is None or b.name in bodies]
-    return [Part(b.name, mesh_of(s), s.color) for b in chosen for s in b.solids]
+    return [Part(b.name, mesh_of(s), s.color, s.shape != "plane") for b in chosen for s in b.solids]
 
 
 class TinyRenderer:
@@ -87,7 +89,7 @@ class TinyRenderer:
         for index, unique in self._ids.items():
             self._table[unique] = index
         self._light_view, self._light_proj, self._R_LW, self._p_L = self._light_camera()
-        self._light_depth: np.ndarray | None = None
+        self._light_depth = np.full((_LIGHT_PIXELS + 4, _LIGHT_PIXELS + 4), np.inf, np.float32)
 
     def _create(self, part: Part) -> int:
         if isinstance(part.surface, str):
@@ -102,11 +104,25 @@ class TinyRenderer:
 
     def place(self, poses: Mapping[str, np.ndarray]) -> None:
         """Put every body at its pose X_WB (4, 4)."""
-        quats = {name: _quat_xyzw(X[:3, :3]) for name, X in poses.items()}
+        places = {name: (X[:3, 3].tolist(), _quat_xyzw(X[:3, :3])) for name, X in poses.items()}
+        away = (_AWAY, [0.0, 0.0, 0.0, 1.0])
         for index, part in enumerate(self.parts):
-            p = poses[part.body][:3, 3].tolist()
-            pybullet.resetBasePositionAndOrientation(self._ids[index], p, quats[part.body], physicsClientId=self._client)
-        self._light_depth = None
+            self._put(index, *(places[part.body] if part.casts else away))
+        self._light_depth = self._look_from_light()
+        for index, part in enumerate(self.parts):
+            if not part.casts:
+                self._put(index, *places[part.body])
+
+    def _put(self, index: int, p: list[float], quat: list[float]) -> None:
+        pybullet.resetBasePositionAndOrientation(self._ids[index], p, quat, physicsClientId=self._client)
+
+    def _look_from_light(self) -> np.ndarray:
+        """Depth (n + 4, n + 4) [m] of what the light reaches first, infinite where that is nothing."""
+        n = _LIGHT_PIXELS
+        _, buffer, ids = self._shoot(n, n, self._light_view, self._light_proj)
+        near, far = _LIGHT_DISTANCE - 1.2, _LIGHT_DISTANCE + 1.2
+        depth = np.where(ids >= 0, far * near / (far - (far - near) * buffer), np.inf)
+        return np.pad(_with_bias(depth), 2, constant_values=np.inf).astype(np.float32)
 
     def render(
         self, K: np.ndarray, X_WC: np.ndarray, left: int, top: int, width: int, height: int, near: float, far: float
@@ -152,12 +168,6 @@ class TinyRenderer:
     def _brightness(self, K: np.ndarray, X_WC: np.ndarray, left: int, top: int, depth: np.ndarray) -> np.ndarray:
         """(H, W) factor: 1 in the light, `shadow` in the dark, between them at a shadow's border (a 2 × 2 filter over the
         light's view, as in Reeves, Salesin and Cook 1987)."""
-        if self._light_depth is None:
-            n = _LIGHT_PIXELS
-            _, buffer, ids = self._shoot(n, n, self._light_view, self._light_proj)
-            near, far = _LIGHT_DISTANCE - 1.2, _LIGHT_DISTANCE + 1.2
-            light = np.where(ids >= 0, far * near / (far - (far - near) * buffer), np.inf)
-            self._light_depth = np.pad(_with_bias(light), 2, constant_values=np.inf).astype(np.float32)
         height, width = depth.shape
         fx, fy, cx, cy = K
         # p_L = R_LC p_C + t, written out: the pixel grid is a sum of a row and a column
@@ -179,6 +189,10 @@ class TinyRenderer:
         share = (1 - fb) * ((1 - fa) * lit[0] + fa * lit[1]) + fb * ((1 - fa) * lit[2] + fa * lit[3])
         s = np.float32(self.lighting.shadow)
         return s + (1 - s) * share
+
+    def belongs(self, body: str) -> np.ndarray:
+        """(parts + 1) whether each part is the body's; the last, which index -1 takes, is not."""
+        return np.array([part.body == body for part in self.parts] + [False])
 
     def close(self) -> None:
         if self._client >= 0:

@@ -1,0 +1,166 @@
+"""WorldMuJoCo: MuJoCo's physics of a scene with errors of its own, drawn per seed; drawn by PyBullet's software renderer
+fed with MuJoCo's poses, so that no graphics library is needed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from xml.etree import ElementTree as ET
+
+import mujoco
+import numpy as np
+
+from samrl.core.errors import SceneError
+from samrl.core.types import Capabilities
+from samrl.tasks.mjcf import to_mjcf
+from samrl.tasks.spec import Body, SceneSpec, Solid
+from samrl.tasks.task import Draw
+from samrl.worlds.settings import Errors
+from samrl.worlds.shapes import hole_pieces
+from samrl.worlds.simulated import SUBSTEP, SimulatedWorld
+
+
+class WorldMuJoCo(SimulatedWorld):
+    """The world of MuJoCo."""
+
+    capabilities = Capabilities("mujoco", notes={"renderer": "PyBullet's software renderer", "arm": "simple solids"})
+
+    def _make_engine(self, draw: Draw) -> MuJoCoEngine:
+        rng = np.random.default_rng([draw.seed, 5])
+        return MuJoCoEngine(with_errors(draw.scene, self.settings.errors, rng), self.task.scene, draw.q_start)
+
+
+class MuJoCoEngine:
+    """One episode's physics.
+
+    Args:
+        scene: the true scene, errors included.
+        nominal: what the arm's own controller believes, for its gravity compensation.
+        q: (7) joint angles at the start [rad].
+    """
+
+    def __init__(self, scene: SceneSpec, nominal: SceneSpec, q: np.ndarray) -> None:
+        self._model = compile_scene(scene)
+        self._data = mujoco.MjData(self._model)
+        self._names = [b.name for b in scene.bodies if not _of_carrier(scene, b)]
+        self._body = {name: self._model.body(name).id for name in self._names}
+        self._data.qpos[:] = q
+        mujoco.mj_forward(self._model, self._data)
+        loaded = compile_scene(nominal)
+        bare = compile_scene(nominal.with_body("peg", mass=1e-9, inertia=(1e-12, 1e-12, 1e-12, 0, 0, 0)))
+        self._beliefs = [(model, mujoco.MjData(model)) for model in (bare, loaded)]
+
+    def joints(self) -> tuple[np.ndarray, np.ndarray]:
+        return self._data.qpos.copy(), self._data.qvel.copy()
+
+    def weight(self) -> tuple[np.ndarray, np.ndarray]:
+        bare, loaded = (self._bias(model, data) for model, data in self._beliefs)
+        return bare, loaded - bare
+
+    def _bias(self, model: mujoco.MjModel, data: mujoco.MjData) -> np.ndarray:
+        """Torques (7) that hold a model still at the measured joint angles."""
+        data.qpos[:] = self._data.qpos
+        mujoco.mj_kinematics(model, data)
+        mujoco.mj_comPos(model, data)
+        out = np.zeros(model.nv)
+        mujoco.mj_rne(model, data, 0, out)
+        return out
+
+    def step(self, torque: np.ndarray) -> None:
+        self._data.qfrc_applied[:] = torque
+        mujoco.mj_step(self._model, self._data)
+
+    def poses(self) -> dict[str, np.ndarray]:
+        # mj_step leaves the poses of the substep before
+        mujoco.mj_kinematics(self._model, self._data)
+        out = {}
+        for name in self._names:
+            X = np.eye(4)
+            X[:3, :3] = self._data.xmat[self._body[name]].reshape(3, 3)
+            X[:3, 3] = self._data.xpos[self._body[name]]
+            out[name] = X
+        return out
+
+    def close(self) -> None:
+        """Nothing is held outside Python."""
+
+
+def compile_scene(scene: SceneSpec) -> mujoco.MjModel:
+    """MuJoCo's model of the scene at 1 kHz: holes from convex pieces, gravity compensated by nobody but the controller."""
+    root = ET.fromstring(to_mjcf(scene, SUBSTEP))
+    option = root.find("option")
+    assert option is not None
+    option.attrib.update(integrator="implicitfast", cone="elliptic", impratio="10")
+    for body in root.iter("body"):
+        body.attrib.pop("gravcomp", None)
+    for body in scene.bodies:
+        for i, solid in enumerate(body.solids):
+            if solid.shape == "block_with_hole":
+                _put_hole(root, f"{body.name}/{i}", solid)
+    _set_friction(root, scene)
+    try:
+        return mujoco.MjModel.from_xml_string(ET.tostring(root, encoding="unicode"))
+    except ValueError as error:
+        raise SceneError(f"MuJoCo cannot compile scene '{scene.name}': {error}.") from error
+
+
+def _put_hole(root: ET.Element, name: str, solid: Solid) -> None:
+    """Replace the box that stands for a block with a hole by convex meshes, and its contact pairs by theirs."""
+    asset = root.find("asset")
+    asset = ET.SubElement(root, "asset") if asset is None else asset
+    parent = next(body for body in root.iter("body") if any(g.get("name") == name for g in body.findall("geom")))
+    box = next(g for g in parent.findall("geom") if g.get("name") == name)
+    parent.remove(box)
+    contact = root.find("contact")
+    assert contact is not None
+    pairs = [p for p in contact if name in (p.get("geom1"), p.get("geom2"))]
+    for pair in pairs:
+        contact.remove(pair)
+    for i, points in enumerate(hole_pieces(solid.size)):
+        part = f"{name}/{i}"
+        ET.SubElement(asset, "mesh", name=part, vertex=" ".join(f"{v:.9g}" for v in points.ravel()))
+        # MuJoCo moves a mesh to its own centre and turns it to its own axes; the geom's pose undoes that
+        ET.SubElement(parent, "geom", {**_frame(box), "name": part, "type": "mesh", "mesh": part})
+        for pair in pairs:
+            other = pair.get("geom2") if pair.get("geom1") == name else pair.get("geom1")
+            ET.SubElement(contact, "pair", geom1=str(other), geom2=part)
+
+
+def _frame(box: ET.Element) -> dict[str, str]:
+    kept = ("pos", "quat", "rgba", "friction", "contype", "conaffinity", "mass")
+    return {k: v for k, v in box.attrib.items() if k in kept}
+
+
+def _set_friction(root: ET.Element, scene: SceneSpec) -> None:
+    """MuJoCo would take the larger friction of a pair; here the moving solid's own counts."""
+    contact = root.find("contact")
+    for pair in () if contact is None else contact:
+        mu = scene.body(str(pair.get("geom1")).split("/")[0]).solids[0].friction
+        pair.attrib.update(condim="3", friction=f"{mu} {mu} 0.005 0.0001 0.0001", solref="0.004 1", solimp="0.95 0.99 0.0002")
+
+
+def _of_carrier(scene: SceneSpec, body: Body) -> bool:
+    return scene.belongs_to(scene.carrier, body.name)
+
+
+def with_errors(scene: SceneSpec, errors: Errors, rng: np.random.Generator) -> SceneSpec:
+    """The scene as it really is here: links' mass, inertia and joints, peg and hole each a little off."""
+    share = lambda size, n=(): 1 + size * rng.uniform(-1, 1, n)  # noqa: E731
+    for name in scene.actor.bodies:
+        body = scene.body(name)
+        assert body.hinge is not None
+        hinge = replace(
+            body.hinge, armature=body.hinge.armature * share(errors.inertia), damping=body.hinge.damping * share(errors.damping)
+        )
+        # one factor for the whole tensor: three of them could break its triangle inequality
+        inertia = tuple((np.array(body.inertia) * share(errors.inertia)).tolist())
+        scene = scene.with_body(name, mass=body.mass * share(errors.mass), inertia=inertia, hinge=hinge)
+    peg, block = scene.body("peg"), scene.body("block")
+    scale, friction = share(errors.inertia), float(rng.uniform(*errors.friction))
+    off = errors.shape * rng.uniform(-1, 1, 3)
+    radius, half = peg.solids[0].size
+    x, y, z, hole, depth, chamfer = block.solids[0].size
+    rod = replace(peg.solids[0], size=(radius + off[0], half), friction=friction)
+    well = replace(block.solids[0], size=(x, y, z, hole + off[1], depth + off[2], chamfer))
+    inertia = tuple((np.array(peg.inertia) * scale).tolist())
+    scene = scene.with_body("peg", mass=peg.mass * scale, inertia=inertia, solids=(rod, *peg.solids[1:]))
+    return scene.with_body("block", solids=(well, *block.solids[1:]))
