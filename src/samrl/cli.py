@@ -125,9 +125,12 @@ def report(run: RunPath, /) -> int:
 
 def check() -> int:
     """Check the twin's gradients on this machine: automatic against finite differences."""
-    from samrl.model import gradcheck
+    from samrl import selfcheck
 
-    return gradcheck.main()
+    outcomes = selfcheck.run()
+    for o in outcomes:
+        print(f"{'good' if o.good else 'BAD':5}{o.name:22}{o.found:20}allowed {o.allowed}")
+    return 0 if all(o.good for o in outcomes) else 1
 
 
 VERBS: dict[str, Callable[..., Any]] = {
