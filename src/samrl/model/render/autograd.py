@@ -24,7 +24,7 @@ from samrl.model.render import geometry_kernels as geometry
 from samrl.model.render import raster_kernels as raster
 from samrl.model.render.meshes import Mesh
 
-wp.config.quiet = True
+wp.config.log_level = max(wp.config.log_level, wp.LOG_WARNING)  # Warp tells of each module that it loads
 
 _workers: dict[int, ThreadPoolExecutor] = {}  # by process: threads do not survive a fork
 
@@ -66,6 +66,7 @@ class DeviceMesh:
         self.surface.corners = self.upload(m.corners, wp.vec3i)
         self.surface.edges = self.upload(m.edges, int)
         self.surface.bits = self.upload(self.bits[m.face_part], int)
+        self.surface.convex = self.upload(m.face_convex, int)
         self.face_link = self.upload(self.part_link[m.face_part], int)
 
     def upload(self, values: np.ndarray, dtype: Any) -> Any:
@@ -98,9 +99,7 @@ class Image:
         self.h, self.shade = new(int(m.vertex_start[-1]), 3), new(int(m.corner_start[-1]), 3)
         self.setup = new(len(m.faces), 11)
         self.facing = torch.empty(self.batch, len(m.faces), dtype=torch.int32, device=self.h.device)
-        self.zbuffer = torch.zeros(
-            self.batch, self.height * s, self.width * s, dtype=torch.int64, device=self.h.device
-        )
+        self.zbuffer = torch.zeros(self.batch, self.height * s, self.width * s, dtype=torch.int64, device=self.h.device)
         self.frame = raster.Frame()
         self.frame.h = wp.from_torch(self.h, dtype=wp.vec3)
         self.frame.shade = wp.from_torch(self.shade, dtype=wp.vec3)
@@ -159,6 +158,10 @@ class Image:
                     raster.pull_back_interior, (count, self.height),
                     first, surface, frame, faces, gc, gd, has_color, has_depth, self.width, gh, gs,
                 )  # fmt: skip
+            if edge_count and has_color:
+                self.launch(
+                    raster.pull_back_narrow, (count, len(self.mesh.mesh.faces)), first, surface, frame, faces, gc, gh
+                )  # fmt: skip
             if edge_count and (has_color or mask_count):
                 self.launch(
                     raster.pull_back_edges, (count, edge_count),
@@ -206,7 +209,8 @@ class DrawSolids(torch.autograd.Function):
     def forward(ctx: Any, mesh: DeviceMesh, solids: Any, size: tuple[int, int, int], *inputs: Tensor) -> Any:
         image = Image(mesh, *size)
         S = float(mesh.settings.supersampling)
-        X_WL, X_WC, K, p, R, sizes, color, light, ambient, diffuse = _solid_arrays(inputs)
+        arrays = _solid_arrays(inputs)
+        X_WL, X_WC, K, p, R, sizes, color, light, ambient, diffuse = arrays
         h, shade = image.frame.h, image.frame.shade
         vertices, corners = image.h.shape[1], image.shade.shape[1]
 
@@ -220,7 +224,7 @@ class DrawSolids(torch.autograd.Function):
 
         out = image.draw(project, dict(zip(DrawSolids.NAMES, inputs, strict=True)))
         ctx.save_for_backward(*inputs)
-        ctx.image, ctx.solids = image, solids
+        ctx.image, ctx.solids, ctx.arrays = image, solids, arrays
         ctx.mark_non_differentiable(out[3])
         ctx.set_materialize_grads(False)
         return out
@@ -230,10 +234,9 @@ class DrawSolids(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor | None) -> Any:
         image, solids, inputs = ctx.image, ctx.solids, ctx.saved_tensors
         needs = ctx.needs_input_grad[3:]
-        outer = any(needs[1:6])
-        wanted = image.mesh.wanted(outer, needs[0], any(needs[6:]) or needs[4], needs[0])
+        wanted = image.mesh.wanted(any(needs[1:6]), needs[0], any(needs[6:]) or needs[4], needs[0])
         S = float(image.mesh.settings.supersampling)
-        X_WL, X_WC, K, p, R, sizes, color, light, ambient, diffuse = _solid_arrays(inputs)
+        X_WL, X_WC, K, p, R, sizes, color, light, ambient, diffuse = ctx.arrays
         out = [torch.zeros(image.batch, *x.shape[1:], device=x.device) for x in inputs]
         g_X_WL, g_X_WC, g_K, g_p, g_R, g_sizes, g_color, g_light, g_ambient, g_diffuse = _solid_arrays(out)
         g_X_WC = array(out[1][:, None], wp.mat44)

@@ -5,6 +5,8 @@ h = S diag(fx, fy, 1/S) p_C + S (cx, cy, 0) z, so that (h.x / h.z, h.y / h.z) is
 whose first size is 1 is shared by the batch. Gradients are never shared: the host sums them.
 """
 
+# mypy: ignore-errors
+
 import warp as wp
 
 wp.set_module_options({"enable_backward": False, "fast_math": True})

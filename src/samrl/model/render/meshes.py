@@ -44,12 +44,14 @@ class Mesh:
         faces, corners: (F, 3); face_part: (F).
         edges: (E, 8) vertices a, b; faces 1, 2 (-1 where the surface ends); corners of a and b in face 1, in face 2.
         edge_part: (E).
+        face_convex: (F) the part that the face belongs to if that is convex, else -1.
         vertex_start, corner_start: (P + 1) first vertex and corner of each part.
     """
 
     faces: np.ndarray
     corners: np.ndarray
     face_part: np.ndarray
+    face_convex: np.ndarray
     edges: np.ndarray
     edge_part: np.ndarray
     vertex_start: np.ndarray
@@ -63,7 +65,8 @@ def scene_mesh(scene: Scene, detail: float = 1.0) -> tuple[Mesh, np.ndarray, np.
         template(int(kind), detail) if visible else empty
         for kind, visible in zip(scene.geom_type, scene.geom_visible, strict=True)
     ]
-    mesh = join([(t.faces, t.corners, len(t.T), len(t.normals)) for t in templates], rigid=True)
+    convex = scene.geom_type != BLOCK_WITH_HOLE
+    mesh = join([(t.faces, t.corners, len(t.T), len(t.normals)) for t in templates], convex, rigid=True)
     T = np.concatenate([t.T for t in templates]).astype(np.float32)
     normals = np.concatenate([t.normals for t in templates]).astype(np.float32)
     return mesh, T, normals
@@ -74,17 +77,18 @@ def surface_mesh(faces: np.ndarray, corners: np.ndarray | None = None) -> Mesh:
     where no `corners` (F, 3) are given."""
     faces = np.asarray(faces)
     corners = faces if corners is None else np.asarray(corners)
-    return join([(faces, corners, int(faces.max()) + 1, int(corners.max()) + 1)], rigid=False)
+    return join([(faces, corners, int(faces.max()) + 1, int(corners.max()) + 1)], np.array([False]), rigid=False)
 
 
-def join(parts: list[tuple[np.ndarray, np.ndarray, int, int]], rigid: bool) -> Mesh:
-    """Parts (faces, corners, number of vertices, number of corners) -> one mesh. In rigid parts a flat face's neighbour
-    with the same corner lies in its plane for ever, and the edge between them is left out."""
+def join(parts: list[tuple[np.ndarray, np.ndarray, int, int]], convex: np.ndarray, rigid: bool) -> Mesh:
+    """Parts (faces, corners, number of vertices, number of corners), convex (P) bool -> one mesh. In rigid parts a flat
+    face's neighbour with the same corner lies in its plane for ever, and the edge between them is left out."""
     vertex_start = np.cumsum([0] + [p[2] for p in parts])
     corner_start = np.cumsum([0] + [p[3] for p in parts])
     faces = np.concatenate([p[0] + v for p, v in zip(parts, vertex_start, strict=False)]).astype(np.int32)
     corners = np.concatenate([p[1] + c for p, c in zip(parts, corner_start, strict=False)]).astype(np.int32)
     face_part = np.repeat(np.arange(len(parts)), [len(p[0]) for p in parts]).astype(np.int32)
+    face_convex = np.where(convex[face_part], face_part, -1).astype(np.int32)
     edges = find_edges(faces, corners)
     if rigid and len(edges):
         flat = np.where(np.ptp(corners, axis=1) == 0, corners[:, 0], -1)  # the one corner of a flat face
@@ -92,7 +96,7 @@ def join(parts: list[tuple[np.ndarray, np.ndarray, int, int]], rigid: bool) -> M
         edges = edges[(edges[:, 3] < 0) | (one < 0) | (one != two)]
     edge_part = face_part[edges[:, 2]]
     starts = (vertex_start.astype(np.int32), corner_start.astype(np.int32))
-    return Mesh(faces, corners, face_part, edges, edge_part, *starts)
+    return Mesh(faces, corners, face_part, face_convex, edges, edge_part, *starts)
 
 
 def find_edges(faces: np.ndarray, corners: np.ndarray) -> np.ndarray:

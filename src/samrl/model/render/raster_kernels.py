@@ -13,14 +13,19 @@ gives the gradient by h_k as -w_k times one vector that the three vertices share
 Pixels (x, y) here are those of the supersampled image, (H S, W S). Faces are seen from outside only.
 """
 
+# mypy: ignore-errors
+# ruff: noqa: UP018, RUF046, SIM110 - int(0) and float(0.0) declare a variable that a loop may change
+
 import warp as wp
 
 wp.set_module_options({"enable_backward": False, "fast_math": True})
 
 Setup = wp.types.vector(length=11, dtype=wp.float32)  # three planes (a, b, c) of w_k = a dx + b dy + c, and their origin
-BACK, FRONT, DEGENERATE = wp.constant(0), wp.constant(1), wp.constant(2)  # how a face is seen
+# how a face is seen: from behind, from outside, without area, from outside and narrower than a sample
+BACK, FRONT, DEGENERATE, NARROW = wp.constant(0), wp.constant(1), wp.constant(2), wp.constant(5)  # NARROW & FRONT == FRONT
 VERTICES, CORNERS = wp.constant(1), wp.constant(2)  # bits: what of a face wants a gradient
 LOW = wp.constant(wp.int64(0xFFFFFFFF))
+NARROW_WIDTH = wp.constant(2.0)  # [samples]
 THIN = wp.constant(1.0e-4)  # faces and gaps narrower than this do not count [samples]
 DEPTH_MARGIN = wp.constant(1.0005)  # an edge is hidden where something is nearer by this factor
 ON_SURFACE = wp.constant(0.05)  # a reading may be extrapolated to the pixel's centre if 1/z changes less than this
@@ -28,12 +33,14 @@ ON_SURFACE = wp.constant(0.05)  # a reading may be extrapolated to the pixel's c
 
 @wp.struct
 class Surface:
-    """Topology: faces and corners (F); edges (E, 8) as in `meshes.Mesh`; mask bits of each face (F)."""
+    """Topology: faces and corners (F); edges (E, 8) as in `meshes.Mesh`; mask bits of each face (F); the convex solid that
+    each face belongs to (F), -1 for none."""
 
     faces: wp.array(dtype=wp.vec3i)
     corners: wp.array(dtype=wp.vec3i)
     edges: wp.array2d(dtype=int)
     bits: wp.array(dtype=int)
+    convex: wp.array(dtype=int)
 
 
 @wp.struct
@@ -117,6 +124,7 @@ def fill(first: int, surface: Surface, frame: Frame):
     right = float(columns)
     top = float(0.0)
     bottom = float(rows)
+    seen = int(FRONT)
     whole = wp.min(h0[2], wp.min(h1[2], h2[2])) >= frame.near
     if whole:
         x0 = h0[0] / h0[2]
@@ -129,16 +137,21 @@ def fill(first: int, surface: Surface, frame: Frame):
         right = wp.max(x0, wp.max(x1, x2))
         top = wp.min(y0, wp.min(y1, y2))
         bottom = wp.max(y0, wp.max(y1, y2))
-        if wp.abs(volume) < THIN * (right - left + bottom - top) * h0[2] * h1[2] * h2[2]:
+        area = wp.abs(volume) / (h0[2] * h1[2] * h2[2])  # twice the area
+        if area < THIN * (right - left + bottom - top):
             frame.facing[b, f] = DEGENERATE
             return
+        long = wp.max((x1 - x0) * (x1 - x0) + (y1 - y0) * (y1 - y0), (x2 - x1) * (x2 - x1) + (y2 - y1) * (y2 - y1))
+        long = wp.max(long, (x0 - x2) * (x0 - x2) + (y0 - y2) * (y0 - y2))
+        if area < NARROW_WIDTH * wp.sqrt(long):
+            seen = NARROW
         left += rx
         right += rx
         top += ry
         bottom += ry
     if volume >= 0.0:
         return
-    frame.facing[b, f] = FRONT
+    frame.facing[b, f] = seen
     if right < 0.0 or bottom < 0.0 or left > float(columns) or top > float(rows):
         return
     n0 = n0 / volume
@@ -165,8 +178,13 @@ def fill(first: int, surface: Surface, frame: Frame):
         x0 = -(n0[1] * dy + c0) / a0
         x1 = -(n1[1] * dy + c1) / a1
         x2 = -(n2[1] * dy + c2) / a2
-        low = wp.max(wp.max(left, wp.where(a0 > 0.0, x0, left)), wp.max(wp.where(a1 > 0.0, x1, left), wp.where(a2 > 0.0, x2, left)))
-        high = wp.min(wp.min(right, wp.where(a0 < 0.0, x0, right)), wp.min(wp.where(a1 < 0.0, x1, right), wp.where(a2 < 0.0, x2, right)))
+        low = wp.max(
+            wp.max(left, wp.where(a0 > 0.0, x0, left)), wp.max(wp.where(a1 > 0.0, x1, left), wp.where(a2 > 0.0, x2, left))
+        )
+        high = wp.min(
+            wp.min(right, wp.where(a0 < 0.0, x0, right)),
+            wp.min(wp.where(a1 < 0.0, x1, right), wp.where(a2 < 0.0, x2, right)),
+        )
         if low <= high:
             begin = wp.max(int(wp.ceil(low + rx - 0.5)), 0)
             end = wp.min(int(wp.floor(high + rx - 0.5)), columns - 1)
@@ -190,13 +208,13 @@ def is_uniform(zbuffer: wp.array3d(dtype=wp.int64), b: int, y: int, x: int, S: i
 
 
 @wp.func
-def reading_point(t: Setup, y: int, x: int, S: int) -> wp.vec2:
-    """Where a pixel's depth is read on the face of its middle sample: at the pixel's centre, or, where the face is so
-    steep that its plane may not reach there, at the sample."""
+def reading_point(t: Setup, y: int, x: int, S: int, uniform: bool) -> wp.vec2:
+    """Where a pixel's depth is read on the face of its middle sample: at the pixel's centre, or, where other faces share
+    the pixel and this one is so steep that its plane may not reach there, at the sample."""
     centre = wp.vec2((float(x) + 0.5) * float(S), (float(y) + 0.5) * float(S))
     sample = wp.vec2(float(x * S + S / 2) + 0.5, float(y * S + S / 2) + 0.5)
     iz = inverse_depth(t, sample[0], sample[1])
-    if wp.abs(inverse_depth(t, centre[0], centre[1]) - iz) < ON_SURFACE * iz:
+    if uniform or wp.abs(inverse_depth(t, centre[0], centre[1]) - iz) < ON_SURFACE * iz:
         return centre
     return sample
 
@@ -253,7 +271,7 @@ def resolve(
             depth[b, y, x] = 0.0
             links[b, y, x] = -1
         else:
-            at = reading_point(frame.setup[b, middle], y, x, S)
+            at = reading_point(frame.setup[b, middle], y, x, S, samples == 1)
             depth[b, y, x] = 1.0 / inverse_depth(frame.setup[b, middle], at[0], at[1])
             links[b, y, x] = face_link[middle]
 
@@ -262,8 +280,19 @@ def resolve(
 def shared_vector(t: Setup, g: wp.vec3) -> wp.vec3:
     """M^-T g: the vector that, times -w_k, is the gradient by h_k when g is the gradient by w."""
     return wp.vec3(
-        g[0] * t[0] + g[1] * t[3] + g[2] * t[6], g[0] * t[1] + g[1] * t[4] + g[2] * t[7], g[0] * t[2] + g[1] * t[5] + g[2] * t[8]
+        g[0] * t[0] + g[1] * t[3] + g[2] * t[6],
+        g[0] * t[1] + g[1] * t[4] + g[2] * t[7],
+        g[0] * t[2] + g[1] * t[5] + g[2] * t[8],
     )
+
+
+@wp.func
+def colour_vector(t: Setup, w: wp.vec3, g: wp.vec3, c0: wp.vec3, c1: wp.vec3, c2: wp.vec3) -> wp.vec3:
+    """`shared_vector` of the gradient g by the interpolated colour."""
+    z = 1.0 / (w[0] + w[1] + w[2])
+    e = wp.vec3(wp.dot(g, c0), wp.dot(g, c1), wp.dot(g, c2))
+    mean = wp.dot(w, e) * z
+    return shared_vector(t, wp.vec3(e[0] - mean, e[1] - mean, e[2] - mean) * z)
 
 
 @wp.func
@@ -343,15 +372,13 @@ def pull_back_interior(
                     s0 += g * (w[0] * z)
                     s1 += g * (w[1] * z)
                     s2 += g * (w[2] * z)
-                    if (want & VERTICES) != 0 and (k[0] != k[1] or k[1] != k[2]):
-                        e = wp.vec3(wp.dot(g, c0), wp.dot(g, c1), wp.dot(g, c2))
-                        mean = wp.dot(w, e) * z
-                        q = shared_vector(t, wp.vec3(e[0] - mean, e[1] - mean, e[2] - mean) * z)
+                    if (want & VERTICES) != 0 and (k[0] != k[1] or k[1] != k[2]) and frame.facing[b, f] == FRONT:
+                        q = colour_vector(t, w, g, c0, c1, c2)
                         m0 -= w[0] * q
                         m1 -= w[1] * q
                         m2 -= w[2] * q
                 if has_depth != 0 and (want & VERTICES) != 0 and (samples == 1 or s == (S / 2) * S + S / 2):
-                    at = reading_point(t, y, x, S)
+                    at = reading_point(t, y, x, S, samples == 1)
                     w = weights(t, at[0], at[1])
                     iz = w[0] + w[1] + w[2]
                     slope = -g_depth[b, y, x] / (iz * iz)
@@ -385,6 +412,86 @@ def nearest_cell(p: float, size: int) -> int:
     return wp.clamp(int(wp.floor(p)), 0, size - 1)
 
 
+@wp.func
+def is_hidden(over: Setup, x: float, y: float, px: float, py: float, iz: float) -> bool:
+    """Whether a face seen at the sample (px, py) hides the point (x, y) at inverse depth iz: it is nearer both where it is
+    seen and where its plane meets the point. A plane alone, drawn on from where it is seen, may pass before the point; and a
+    floor on which an edge stands is nearer beside it."""
+    limit = iz * DEPTH_MARGIN
+    return inverse_depth(over, x, y) > limit and inverse_depth(over, px, py) > limit
+
+
+@wp.kernel
+def pull_back_narrow(
+    first: int, surface: Surface, frame: Frame, wanted: wp.array(dtype=int), g_color: wp.array3d(dtype=wp.vec3),
+    g_h: wp.array2d(dtype=wp.vec3),
+):  # fmt: skip
+    """(batch, F): the interior term by the vertices of round faces that are narrower than a sample. Samples meet such a face
+    rarely, with a slope as large as the face is narrow: all noise. Here it is integrated along its longest edge instead,
+    a step a sample, each as wide as the face is there."""
+    i, f = wp.tid()
+    b = first + i
+    k = surface.corners[f]
+    if frame.facing[b, f] != NARROW or (wanted[f] & VERTICES) == 0 or (k[0] == k[1] and k[1] == k[2]):
+        return
+    v = surface.faces[f]
+    h0 = frame.h[b, v[0]]
+    h1 = frame.h[b, v[1]]
+    h2 = frame.h[b, v[2]]
+    p0 = wp.vec2(h0[0], h0[1]) / h0[2]
+    p1 = wp.vec2(h1[0], h1[1]) / h1[2]
+    p2 = wp.vec2(h2[0], h2[1]) / h2[2]
+    a = p0
+    e = p1 - p0
+    apex = p2 - p0
+    if wp.length_sq(p2 - p1) > wp.length_sq(e):
+        a = p1
+        e = p2 - p1
+        apex = p0 - p1
+    if wp.length_sq(p0 - p2) > wp.length_sq(e):
+        a = p2
+        e = p0 - p2
+        apex = p1 - p2
+    t = frame.setup[b, f]
+    c0 = frame.shade[b, k[0]]
+    c1 = frame.shade[b, k[1]]
+    c2 = frame.shade[b, k[2]]
+    rows = frame.zbuffer.shape[1]
+    columns = frame.zbuffer.shape[2]
+    length = wp.length(e)
+    foot = wp.clamp(wp.dot(apex, e) / (length * length), 1.0e-3, 0.999)  # of the height, along the edge
+    across = apex - e * (wp.dot(apex, e) / (length * length))
+    steps = wp.min(int(wp.ceil(length)), rows + columns)
+    m0 = wp.vec3()
+    m1 = wp.vec3()
+    m2 = wp.vec3()
+    met = int(0)
+    for s in range(steps):
+        u = (float(s) + 0.5) / float(steps)
+        width = wp.min(u / foot, (1.0 - u) / (1.0 - foot))
+        x = a[0] + u * e[0] + 0.5 * width * across[0]
+        y = a[1] + u * e[1] + 0.5 * width * across[1]
+        if x >= 0.0 and y >= 0.0 and x < float(columns) and y < float(rows):
+            cx = int(x)
+            cy = int(y)
+            w = weights(t, x, y)
+            over = face_at(frame.zbuffer, b, cy, cx)
+            hidden = bool(False)
+            if over >= 0 and over != f and (surface.convex[f] < 0 or surface.convex[over] != surface.convex[f]):
+                hidden = is_hidden(frame.setup[b, over], x, y, float(cx) + 0.5, float(cy) + 0.5, w[0] + w[1] + w[2])
+            if not hidden:
+                met += 1
+                share = width * wp.length(across) * length / float(steps * frame.S * frame.S)
+                q = colour_vector(t, w, g_color[b, cy / frame.S, cx / frame.S] * share, c0, c1, c2)
+                m0 -= w[0] * q
+                m1 -= w[1] * q
+                m2 -= w[2] * q
+    if met > 0:  # a face off the image has no setup
+        add_vertex(g_h, b, v[0], m0, t)
+        add_vertex(g_h, b, v[1], m1, t)
+        add_vertex(g_h, b, v[2], m2, t)
+
+
 @wp.kernel
 def pull_back_edges(
     first: int, surface: Surface, frame: Frame, active: wp.array(dtype=int),
@@ -404,7 +511,9 @@ def pull_back_edges(
     seen2 = BACK
     if f2 >= 0:
         seen2 = frame.facing[b, f2]
-    if seen1 != FRONT and seen2 != FRONT:
+    front1 = (seen1 & FRONT) != 0
+    front2 = (seen2 & FRONT) != 0
+    if not front1 and not front2:
         return
     # an edge beside a face without area doubles the edge at that face's other side: of the two, the one whose other face
     # comes first is kept
@@ -415,11 +524,11 @@ def pull_back_edges(
     inner = f1
     side = float(1.0)
     crease = bool(False)
-    if seen1 == FRONT and seen2 == FRONT:
+    if front1 and front2:
         crease = True
         if ca == surface.edges[e, 6] and cb == surface.edges[e, 7]:
             return
-    elif seen2 == FRONT:
+    elif front2:
         inner = f2
         side = -1.0
         ca = surface.edges[e, 6]
@@ -463,6 +572,7 @@ def pull_back_edges(
     color_a = frame.shade[b, ca]
     color_b = frame.shade[b, cb]
     bits = surface.bits[inner]
+    solid = surface.convex[inner]  # a convex solid does not hide its own edges
     pull_a = float(0.0)
     pull_b = float(0.0)
     here = span[0]
@@ -493,13 +603,15 @@ def pull_back_edges(
                 oy = nearest_cell(y + 1.5 * ny, rows)
                 outer = face_at(frame.zbuffer, b, oy, ox)
             hidden = bool(False)
-            if outer >= 0 and outer != f1 and outer != f2:
-                hidden = inverse_depth(frame.setup[b, outer], x, y) > iz * DEPTH_MARGIN
+            if outer >= 0 and outer != f1 and outer != f2 and (solid < 0 or surface.convex[outer] != solid):
+                hidden = is_hidden(frame.setup[b, outer], x, y, float(ox) + 0.5, float(oy) + 0.5, iz)
             if not hidden:
                 outside = frame.background
                 outer_bits = int(0)
                 if crease:
-                    outside = (frame.shade[b, surface.edges[e, 6]] * weight_a + frame.shade[b, surface.edges[e, 7]] * weight_b) / iz
+                    outside = (
+                        frame.shade[b, surface.edges[e, 6]] * weight_a + frame.shade[b, surface.edges[e, 7]] * weight_b
+                    ) / iz
                     outer_bits = bits
                 elif outer >= 0:
                     k = surface.corners[outer]

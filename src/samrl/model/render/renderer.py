@@ -75,19 +75,33 @@ class Renderer:
         return _rgbd(out, batch, self.masks, camera)
 
 
-def rasterize(
-    mesh: Mesh, vertices_W: Tensor, colors: Tensor, camera: Camera, *, settings: Settings | None = None,
-    masks: Sequence[str] = (), bits: Sequence[int] = (0,),
-) -> RGBD:  # fmt: skip
-    """Image of a free, closed surface: vertices (*batch, V, 3) [m] in the world, colours (*batch, C, 3) of its corners (lit
-    already). Differentiable by vertices, colours and camera. `mesh` comes from `surface_mesh`; `bits` has, for each part,
-    a bit for each mask that it belongs to."""
-    parts = np.zeros(len(mesh.vertex_start) - 1, np.int32)
-    device_mesh = DeviceMesh(mesh, settings or Settings(), parts, parts == 0, parts + np.array(bits, np.int32), len(masks))
-    leaves = [(vertices_W, 2), (colors, 2), (camera.X_WC, 2), (camera.K, 1)]
-    batch, inputs = _flatten(leaves, device_mesh.settings.device)
-    out = DrawSurface.apply(device_mesh, (_check_size(camera, batch), camera.height, camera.width), *inputs)
-    return _rgbd(out, batch, tuple(masks), camera)[0]
+class SurfaceRenderer:
+    """Renders free, closed surfaces given by their vertices: cloth with a front and a back layer, tubes, whatever is not a
+    scene's solid. Differentiable by vertices, colours and camera.
+
+    Args:
+        mesh: from `surface_mesh`.
+        mask: whether the surface's coverage is returned too, as mask "surface".
+    """
+
+    def __init__(self, mesh: Mesh, settings: Settings | None = None, *, mask: bool = False) -> None:
+        part = np.zeros(1, np.int32)
+        self.settings = settings or Settings()
+        self.masks = ("surface",) if mask else ()
+        self.mesh = DeviceMesh(mesh, self.settings, part, part == 0, part + int(mask), len(self.masks))
+
+    def render(self, vertices_W: Tensor, colors: Tensor, camera: Camera) -> RGBD:
+        """Image of vertices (*batch, V, 3) [m] in the world with colours (*batch, C, 3) at the mesh's corners (lit already).
+        Batches as in `Renderer.render`."""
+        leaves = [(vertices_W, 2), (colors, 2), (camera.X_WC, 2), (camera.K, 1)]
+        batch, inputs = _flatten(leaves, self.settings.device)
+        out = DrawSurface.apply(self.mesh, (_check_size(camera, batch), camera.height, camera.width), *inputs)
+        return _rgbd(out, batch, self.masks, camera)[0]
+
+
+def rasterize(vertices_W: Tensor, colors: Tensor, mesh: Mesh, camera: Camera, settings: Settings | None = None) -> RGBD:
+    """`SurfaceRenderer.render`, once."""
+    return SurfaceRenderer(mesh, settings).render(vertices_W, colors, camera)
 
 
 def _solids(mesh: DeviceMesh, scene: Scene, T: np.ndarray, normals: np.ndarray) -> geometry.Solids:
