@@ -59,7 +59,7 @@ def test_version(capsys):
         (["run", "peg-insertion", "--world", "mojoco"], "unknown world 'mojoco': did you mean 'mujoco'?"),
         (["run", "peg-insertion", "--settings", "stres-tight"], "did you mean 'stress-tight'?"),
         (["run", "peg-insertion", "--preset", "quik"], "unknown preset 'quik': did you mean 'quick'? presets are full"),
-        (["real2sim", "peg"], "unknown task 'peg': did you mean 'peg-insertion'?"),
+        (["real2sim", "peg-in"], "unknown task 'peg-in': did you mean 'peg-insertion'?"),
         (["run", "peg-insertion", "--workers", "0"], "--workers 0 is too low; the least is 1."),
         (["run", "peg-insertion", "--seed", "-1"], "--seed -1 is too low; the least is 0."),
         (["evaluate", "somewhere", "--seeds", "7"], "--seeds '7' is not a range of seeds; give A:B with A < B"),

@@ -61,7 +61,9 @@ def run(
         path = out or latest_path(RUNS, task)
         plan = pipeline.resumed_plan(path, task, **given)
     with _resumable(f"samrl run {task} --out {path} --resume"):
-        _say(f"run folder: {path}; world: {plan.world} ({plan.settings}), a simulator")
+        _say(f"run folder: {path}; world: {plan.world}, {plan.settings}")
+        if world is None and plan.world == pipeline.default_world()[0]:
+            _say(pipeline.default_world()[1])
         folder = pipeline.run(plan, path, resume=resume, workers=workers)
         return _report(folder.path)
 
@@ -210,6 +212,8 @@ def _version() -> int:
 
 
 def _say(line: str) -> None:
+    if not line:
+        return
     print(line, file=sys.stderr, flush=True)
 
 

@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from samrl.core.runs import LEARN, REAL2SIM, SIM2REAL, RunFolder, read_json, wri
 from samrl.learn.expert import Expert, TrainSettings, random_start, train
 from samrl.sim2real import summary
 from samrl.sim2real.control_loop import make_model
-from samrl.sim2real.evaluate import Bench, Record, run_many, run_one
+from samrl.sim2real.evaluate import Bench, JudgedWorld, Record, run_many, run_one
 from samrl.tasks import registry as tasks
 from samrl.worlds import registry as worlds
 from samrl.worlds import settings as world_settings
@@ -171,6 +171,11 @@ def evaluate(path: Path, *, world: str | None, settings: str | None, seeds: Sequ
 # Plans
 
 
+def default_world() -> tuple[str, str]:
+    """The world where none is asked for, and a sentence about it: empty, unless it is second best."""
+    return worlds.default()
+
+
 def check_task(task: str) -> None:
     """UnknownNameError for a task that is not there."""
     tasks.make(task)
@@ -188,7 +193,7 @@ def make_plan(
     """A plan from what was given and defaults for the rest; UnknownNameError for a name that is not there."""
     check_task(task)
     plan = Plan(
-        task, world or worlds.default(), settings or "nominal", preset or "quick", seed or 0, PRESETS["quick"],
+        task, world or default_world()[0], settings or "nominal", preset or "quick", seed or 0, PRESETS["quick"],
         world_settings.settings_hash(),
     )  # fmt: skip
     _check_name("world", plan.world, worlds.names())
@@ -253,9 +258,9 @@ def _bench(folder: RunFolder, world: str, settings: str) -> Bench:
     if folder.is_done(LEARN):
         _load(expert, folder.path / LEARN / EXPERT)
     chosen = world_settings.load(settings)
-    true = chosen.task_for(expert.task)
+    made = cast(JudgedWorld, worlds.make(world, expert.task, chosen))
     dumps = folder.path / (SIM2REAL if folder.is_done(LEARN) else REAL2SIM)
-    return Bench(worlds.make(world, true, chosen), expert.model, true, expert, (world, settings), dumps)
+    return Bench(made, expert.model, chosen.task_for(expert.task), expert, (world, settings), dumps)
 
 
 def _load(expert: Expert, path: Path) -> None:

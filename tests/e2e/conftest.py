@@ -28,7 +28,7 @@ def stubbed(monkeypatch):
     monkeypatch.setattr(pipeline, "train", stubs.train)
     monkeypatch.setattr(pipeline, "make_model", lambda task: stubs.model())
     monkeypatch.setattr(pipeline, "_try", lambda expert, plan: 4)
-    worlds = SimpleNamespace(default=lambda: "pybullet", names=lambda: ["mujoco", "pybullet"], make=make_world)
+    worlds = SimpleNamespace(default=lambda: ("pybullet", ""), names=lambda: ["mujoco", "pybullet"], make=make_world)
     monkeypatch.setattr(pipeline, "worlds", worlds)
     settings = SimpleNamespace(names=lambda: NAMES, load=lambda name: chosen, settings_hash=lambda: "abc123")
     monkeypatch.setattr(pipeline, "world_settings", settings)
