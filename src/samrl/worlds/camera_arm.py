@@ -170,7 +170,8 @@ class CameraArm:
             reason = f"the joint limits leave {1e3 * p_error[best]:.1f} mm and {float(r_error[best].rad2deg()):.1f} degrees"
         else:
             gap = float(self.clearance(tried, q_actor).max())
-            reason = f"it would come within {1e3 * gap:.0f} mm of the acting arm or the table ({1e3 * s.clearance:.0f} are kept)"
+            reason = f"it would come within {1e3 * gap:.0f} mm of the acting arm or the table"
+            reason += f" ({1e3 * s.clearance:.0f} are kept)"
         p = ", ".join(f"{x:.3f}" for x in X_WC[:3, 3].tolist())
         text = f"the camera arm cannot take the pose at ({p}) m: {reason}."
         return Plan(last, Reach(False, self.chain.tool(last).numpy(), self._travel(last), text))

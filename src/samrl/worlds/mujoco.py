@@ -135,7 +135,8 @@ def _set_friction(root: ET.Element, scene: SceneSpec) -> None:
     contact = root.find("contact")
     for pair in () if contact is None else contact:
         mu = scene.body(str(pair.get("geom1")).split("/")[0]).solids[0].friction
-        pair.attrib.update(condim="3", friction=f"{mu} {mu} 0.005 0.0001 0.0001", solref="0.004 1", solimp="0.95 0.99 0.0002")
+        pair.attrib.update(condim="3", friction=f"{mu} {mu} 0.005 0.0001 0.0001")
+        pair.attrib.update(solref="0.004 1", solimp="0.95 0.99 0.0002")
 
 
 def _of_carrier(scene: SceneSpec, body: Body) -> bool:
@@ -148,9 +149,8 @@ def with_errors(scene: SceneSpec, errors: Errors, rng: np.random.Generator) -> S
     for name in scene.actor.bodies:
         body = scene.body(name)
         assert body.hinge is not None
-        hinge = replace(
-            body.hinge, armature=body.hinge.armature * share(errors.inertia), damping=body.hinge.damping * share(errors.damping)
-        )
+        armature, damping = body.hinge.armature * share(errors.inertia), body.hinge.damping * share(errors.damping)
+        hinge = replace(body.hinge, armature=armature, damping=damping)
         # one factor for the whole tensor: three of them could break its triangle inequality
         inertia = tuple((np.array(body.inertia) * share(errors.inertia)).tolist())
         scene = scene.with_body(name, mass=body.mass * share(errors.mass), inertia=inertia, hinge=hinge)

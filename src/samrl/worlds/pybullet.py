@@ -15,9 +15,9 @@ from samrl.core.types import Capabilities
 from samrl.tasks.robots import WHITE
 from samrl.tasks.spec import Body, SceneSpec, Solid, pose_of, pose_to
 from samrl.tasks.task import Draw
+from samrl.worlds.picture import Part, parts_of
 from samrl.worlds.shapes import hole_pieces
 from samrl.worlds.simulated import SUBSTEP, SimulatedWorld
-from samrl.worlds.tiny_renderer import Part, parts_of
 
 _FOLDER = os.path.join(pybullet_data.getDataPath(), "franka_panda")
 _MARGIN = 0.0001  # Bullet's contact margin; hulls are built smaller by it [m]
@@ -30,7 +30,7 @@ _UNSEEN = ("panda_link8", "panda_grasptarget")  # frames without a shape
 class WorldPyBullet(SimulatedWorld):
     """The world of PyBullet."""
 
-    capabilities = Capabilities("pybullet", notes={"renderer": "PyBullet's software renderer", "arm": "PyBullet's own Panda"})
+    capabilities = Capabilities("pybullet", notes={"renderer": "PyBullet's own", "arm": "PyBullet's own Panda"})
 
     def _make_engine(self, draw: Draw) -> PyBulletEngine:
         return PyBulletEngine(draw, self.task.scene)
@@ -117,9 +117,7 @@ class PyBulletEngine:
         p, quat = _split(X_WH @ X_HP)
         body = pybullet.createMultiBody(peg.mass, self._shape(solid), -1, p, quat, **c)
         self._finish(body, friction=solid.friction)
-        pybullet.changeDynamics(
-            body, -1, localInertiaDiagonal=list(peg.inertia[:3]), linearDamping=0, angularDamping=0, **c
-        )
+        pybullet.changeDynamics(body, -1, localInertiaDiagonal=list(peg.inertia[:3]), linearDamping=0, angularDamping=0, **c)
         # Bullet counts a constraint's frame from the link's centre of mass, which has the link's axes here
         offset = np.array(pybullet.getDynamicsInfo(self._arm, self._hand, **c)[3])
         p, quat = _split(X_HP)
@@ -142,7 +140,7 @@ class PyBulletEngine:
             return pybullet.createCollisionShape(pybullet.GEOM_CYLINDER, radius=radius, height=2 * half, **c)
         if solid.shape == "block_with_hole":
             return self._hulls(hole_pieces(solid.size, _MARGIN))
-        raise SceneError(f"WorldPyBullet has no contact for a '{solid.shape}'; it has box, plane, cylinder, block_with_hole.")
+        raise SceneError(f"WorldPyBullet cannot touch a '{solid.shape}'; box, plane, cylinder, block_with_hole are known.")
 
     def _hulls(self, pieces: list[np.ndarray]) -> int:
         """One collision shape of many convex hulls, by way of an OBJ file with an object for each."""

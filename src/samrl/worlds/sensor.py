@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
+from samrl.worlds.picture import Picture
 from samrl.worlds.settings import Sensor
-from samrl.worlds.tiny_renderer import Picture
 
 _TILE = 512
 PADDING = 4  # native pixels that must be known around a region, so that its border is treated as its middle

@@ -105,7 +105,7 @@ class Settings:
             return replace(task, cover=True)  # type: ignore[type-var]
         if self.task == "tight" and hasattr(task, "tight"):
             return task.tight()
-        raise SamrlError(f"settings '{self.name}' ask for the '{self.task}' variant, which task '{task.name}' does not have.")
+        raise SamrlError(f"settings '{self.name}' ask for '{self.task}', a variant that task '{task.name}' has not.")
 
 
 _PARTS: dict[str, type] = {

@@ -85,10 +85,8 @@ def _revolved(profile: list[tuple[float, float, float, float]], sectors: int) ->
 
 def _cylinder(radius: float, half: float, sectors: int = 32) -> Mesh:
     up, down = (0.0, 1.0), (0.0, -1.0)
-    return _revolved(
-        [(0, -half, *down), (radius, -half, *down), (radius, -half, 1, 0), (radius, half, 1, 0), (radius, half, *up), (0, half, *up)],
-        sectors,
-    )
+    low, high = [(0.0, -half, *down), (radius, -half, *down)], [(radius, half, *up), (0.0, half, *up)]
+    return _revolved([*low, (radius, -half, 1, 0), (radius, half, 1, 0), *high], sectors)
 
 
 def _capsule(radius: float, half: float, sectors: int = 16, rings: int = 4) -> Mesh:
@@ -141,7 +139,8 @@ def _block_with_hole(x: float, y: float, z: float, radius: float, depth: float, 
     for i, outline in enumerate(rim):
         polygons.append(np.array([mouth[i], *[_at(p, z) for p in outline], mouth[i + 1]]))
         polygons.append(np.array([_at(p, -z) for p in outline[::-1]] + [np.array([0.0, 0.0, -z])]))
-        polygons += [np.array([_at(p, -z), _at(q, -z), _at(q, z), _at(p, z)]) for p, q in zip(outline, outline[1:], strict=False)]
+        for p, q in zip(outline, outline[1:], strict=False):
+            polygons.append(np.array([_at(p, -z), _at(q, -z), _at(q, z), _at(p, z)]))
         polygons.append(np.array([floor[i + 1], floor[i], throat[i], throat[i + 1]]))
         if chamfer > 0:
             polygons.append(np.array([throat[i + 1], throat[i], mouth[i], mouth[i + 1]]))

@@ -20,9 +20,9 @@ from samrl.core.types import RGBD, ArmState, Capabilities, Observation, Reach, T
 from samrl.tasks.spec import SceneSpec, chain_of, pose_of
 from samrl.tasks.task import Draw, Task
 from samrl.worlds.camera_arm import CameraArm
+from samrl.worlds.picture import Lighting, Part, Renderer, belongs, make_renderer, parts_of
 from samrl.worlds.sensor import PADDING, SensorNoise
 from samrl.worlds.settings import HandEye, Settings
-from samrl.worlds.tiny_renderer import Lighting, Part, TinyRenderer, parts_of
 
 SUBSTEP = 0.001  # of the torque loop [s]
 _SETTLE = 300  # substeps before an episode, in which the arm comes to rest under its own controller
@@ -72,7 +72,7 @@ class SimulatedWorld:
         self._chain = chain_of(scene, scene.actor)
         self._camera_arm = CameraArm(scene, settings.camera_arm)
         self._engine: Engine | None = None
-        self._renderer: TinyRenderer | None = None
+        self._renderer: Renderer | None = None
 
     # What a world adds
     def _make_engine(self, draw: Draw) -> Engine:
@@ -116,7 +116,7 @@ class SimulatedWorld:
         """Apply one action (6) for one control period; returns the action that was really applied."""
         check_finite("the action", action)
         if np.shape(action) != (6,):
-            raise SamrlError(f"an action is 6 numbers (translation, rotation vector), not an array of shape {np.shape(action)}.")
+            raise SamrlError(f"an action is 6 numbers (translation, rotation), not an array of shape {np.shape(action)}.")
         self._late.append(control.limit_action(torch.as_tensor(action, dtype=torch.float64), self._gains))
         applied = self._late.popleft()
         self._X_command = control.command(self._X_command, self._chain.tool(self._q()), applied, self._gains)
@@ -160,10 +160,10 @@ class SimulatedWorld:
         arm = ArmState(q, qd, self._q_ref.numpy().copy(), self._X_command.numpy().copy())
         return Observation(arm, self._camera_arm.pose().numpy().copy(), self._time)
 
-    def _make_renderer(self, scene: SceneSpec, lighting: Lighting) -> TinyRenderer:
+    def _make_renderer(self, scene: SceneSpec, lighting: Lighting) -> Renderer:
         parts = self._parts(scene)
         order = np.random.default_rng(0).permutation(len(parts)).tolist() if self._poison else None
-        return TinyRenderer(parts, lighting, self.task.look_at().numpy(), order)
+        return make_renderer(parts, lighting, self.task.look_at().numpy(), order)
 
     def _expose(self, rois: Sequence[Roi] | None) -> list[RGBD]:
         assert self._renderer is not None
@@ -196,7 +196,7 @@ class SimulatedWorld:
             color[inside], depth[inside], valid[inside] = exposure.apply(picture, l, t)
             seen = picture.part[pad:-pad, pad:-pad]
             for name, mask in masks.items():
-                mask[inside] = self._renderer.belongs(name)[seen]  # type: ignore[union-attr]
+                mask[inside] = belongs(self._renderer.parts, name)[seen]  # type: ignore[union-attr]
         return RGBD(color, depth, valid, masks, Camera(width, height, K, camera.X_WC.clone()))
 
 

@@ -6,66 +6,15 @@ would lose them; here one more view, from the light, says what the light does no
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pybullet
 
-from samrl.tasks.spec import SceneSpec
-from samrl.worlds.settings import Light
-from samrl.worlds.shapes import Mesh, mesh_of
+from samrl.worlds.picture import Lighting, Part, Picture
 
 _LIGHT_DISTANCE, _LIGHT_HALF_WIDTH, _LIGHT_PIXELS = 2.5, 0.35, 320
 _AWAY = [0.0, 0.0, -100.0]  # where a part is put that shall not be drawn [m]
-
-
-@dataclass(frozen=True)
-class Part:
-    """One rigid piece of what is drawn: the body that it belongs to, its surface in the body's frame (a mesh, or the path
-    of an OBJ file), its colour (3) in [0, 1], whether it casts a shadow."""
-
-    body: str
-    surface: Mesh | str
-    color: tuple[float, ...]
-    casts: bool = True
-
-
-@dataclass(frozen=True)
-class Lighting:
-    """direction (3): from the scene towards the light; ambient, diffuse, specular: shares; shadow: brightness left where the
-    light does not reach; background: brightness behind everything."""
-
-    direction: np.ndarray
-    ambient: float
-    diffuse: float
-    specular: float
-    shadow: float
-    background: float
-
-    @staticmethod
-    def draw(light: Light, rng: np.random.Generator) -> Lighting:
-        tilt, turn = rng.uniform(*light.tilt), rng.uniform(-math.pi, math.pi)
-        direction = np.array([math.sin(tilt) * math.cos(turn), math.sin(tilt) * math.sin(turn), math.cos(tilt)])
-        ambient, diffuse, shadow = (rng.uniform(*x) for x in (light.ambient, light.diffuse, light.shadow))
-        return Lighting(direction, ambient, diffuse, light.specular, shadow, rng.uniform(*light.background))
-
-
-@dataclass(frozen=True)
-class Picture:
-    """Ideal images: color (H, W, 3) in [0, 1]; depth (H, W) [m], infinite where nothing is hit; part (H, W) index of the
-    part seen, -1 for none."""
-
-    color: np.ndarray
-    depth: np.ndarray
-    part: np.ndarray
-
-
-def parts_of(scene: SceneSpec, bodies: Sequence[str] | None = None) -> list[Part]:
-    """The scene's simple solids as parts, of all bodies or of those named."""
-    chosen = [b for b in scene.bodies if bodies is None or b.name in bodies]
-    return [Part(b.name, mesh_of(s), s.color, s.shape != "plane") for b in chosen for s in b.solids]
 
 
 class TinyRenderer:
@@ -127,7 +76,7 @@ class TinyRenderer:
     def render(
         self, K: np.ndarray, X_WC: np.ndarray, left: int, top: int, width: int, height: int, near: float, far: float
     ) -> Picture:
-        """The window of `width` × `height` native pixels from (left, top) of a camera with intrinsics K (4): fx, fy, cx, cy."""
+        """The window of `width` × `height` native pixels from (left, top), of a camera with K (4): fx, fy, cx, cy."""
         fx, fy, cx, cy = K
         # PyBullet samples at a pixel's left and lower edge; half a pixel puts the sample into its middle.
         l, t = left + 0.5, top - 0.5
@@ -189,10 +138,6 @@ class TinyRenderer:
         share = (1 - fb) * ((1 - fa) * lit[0] + fa * lit[1]) + fb * ((1 - fa) * lit[2] + fa * lit[3])
         s = np.float32(self.lighting.shadow)
         return s + (1 - s) * share
-
-    def belongs(self, body: str) -> np.ndarray:
-        """(parts + 1) whether each part is the body's; the last, which index -1 takes, is not."""
-        return np.array([part.body == body for part in self.parts] + [False])
 
     def close(self) -> None:
         if self._client >= 0:
