@@ -24,7 +24,8 @@ PARAMETERS = ("geom_p", "geom_R", "geom_size", "color", "light_direction", "ambi
 class Renderer:
     """Renders a scene's solids. Differentiable by link poses, camera (pose and intrinsics) and the parameters in
     PARAMETERS; in depth, inside surfaces only. Solids are seen from outside only and cast no shadows. The lighting law is in
-    `geometry_kernels.light_solids`; colours are not clamped at 1.
+    `geometry_kernels.light_solids`; colours are not clamped at 1. The curve along which two solids interpenetrate has no
+    gradient of its own, and gaps narrower than a sample are seen as closed or open at random: raise `supersampling` there.
 
     Args:
         scene: structure; its visible geoms are drawn.
@@ -121,13 +122,14 @@ def _solids(mesh: DeviceMesh, scene: Scene, T: np.ndarray, normals: np.ndarray) 
 def _flatten(leaves: list[tuple[Tensor, int]], device: str) -> tuple[torch.Size, list[Tensor]]:
     """Leaves with the rank of one item each -> the common batch shape, and float32 leaves (1 or batch, *item)."""
     shapes = [x.shape[: x.dim() - rank] for x, rank in leaves]
-    batch = torch.broadcast_shapes(*{tuple(s) for s in shapes})
+    batched = {s for s in shapes if s}  # spares the usual case torch's slow general answer
+    batch = torch.broadcast_shapes(*batched) if len(batched) > 1 else next(iter(batched), torch.Size())
     flat = []
     for (x, rank), shape in zip(leaves, shapes, strict=True):
-        item = x.shape[x.dim() - rank :]
         if shape.numel() != 1 and shape != batch:
-            x = x.expand(*batch, *item)
-        flat.append(x.to(device, torch.float32).reshape(-1, *item).contiguous())
+            x = x.expand(*batch, *x.shape[x.dim() - rank :])
+        x = x if x.dtype is torch.float32 and x.device == torch.device(device) else x.to(device, torch.float32)
+        flat.append(x.reshape(-1, *x.shape[x.dim() - rank :]).contiguous())
     return batch, flat
 
 
