@@ -69,7 +69,7 @@ def _compile(xml: str | Path) -> Any:
     try:
         return mujoco.MjModel.from_xml_string(text) if given_text else mujoco.MjModel.from_xml_path(text)
     except ValueError as error:
-        raise SceneError(f"the scene does not compile; MuJoCo says: {str(error).strip()}") from error
+        raise SceneError(f"the scene does not compile; MuJoCo says: {' '.join(str(error).split())}.") from error
 
 
 def _name(mj: Any, kind: str, i: int) -> str:

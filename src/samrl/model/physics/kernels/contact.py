@@ -6,7 +6,9 @@ below `slip_speed`. pen is zero beyond a small distance and has continuous deriv
 Over a step the force is linearised about the motion without acceleration (one Newton step of implicit Euler):
 F = F(d + h·vn) - K a, a being the acceleration of the point. K enters the articulated inertia of the link, which is why
 light bodies stay stable at large steps. Where both bodies move, each is linearised by itself, with 2 K: the block-diagonal
-bound of [[K, -K], [-K, K]], so that neither overshoots. The error is of the order of the displacement h²·a.
+bound of [[K, -K], [-K, K]], so that neither overshoots. At rest and under steady pushing both feel the same force; in an impact they do not, and
+momentum is kept only as far as h²·k·points is small beside the lighter body's mass: use softer contact or shorter steps
+where two moving bodies hit each other. Against what cannot move there is no such limit.
 """
 
 import warp as wp

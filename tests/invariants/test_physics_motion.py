@@ -1,0 +1,212 @@
+"""What must hold of motion, whatever the numbers: energy, rest, batches, and gradients that are never mixed up."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+import torch
+
+from samrl.core.errors import NonFiniteError, SamrlError
+from samrl.model.physics import Physics
+from samrl.model.scene import Params, State, compile_mjcf
+
+PENDULUM = """<mujoco><option timestep=".0005"/><worldbody><body><joint axis="0 1 0"/>
+  <geom type="sphere" size=".05" pos=".5 0 0" mass="2"/></body></worldbody></mujoco>"""
+DROP = """<mujoco><option timestep="{h}"/><worldbody><geom type="plane" size="1 1 .1"/>
+  <body><freejoint/><geom type="{kind}" size="{size}" mass=".06"/></body></worldbody></mujoco>"""
+PUSHED = """<mujoco><option timestep=".002"/><worldbody><geom type="plane" size="1 1 .1" friction=".5"/><body><freejoint/>
+  <geom type="box" size=".03 .03 .02" mass=".06" friction=".5"/></body></worldbody></mujoco>"""
+ON_TOP = """<mujoco><option timestep=".002"/><worldbody><geom type="plane" size="1 1 .1"/>
+  <body><freejoint/><geom type="box" size=".05 .05 .02" mass=".1"/></body>
+  <body><freejoint/><geom type="cylinder" size=".04 .004" mass=".06"/></body></worldbody></mujoco>"""
+IN_HOLE = """<mujoco><option timestep=".002"/><custom><numeric name="samrl_hole/b" data=".00825 .04 {chamfer}"/></custom>
+  <worldbody><geom name="b" type="box" size=".05 .05 .03"/><body pos="0 0 {z}"><joint type="slide" axis="1 0 0"/>
+  <joint type="slide" axis="0 0 1"/><geom type="cylinder" size=".008 .04" mass=".06"/></body></worldbody></mujoco>"""
+ARM = """<mujoco><option timestep=".002"/><worldbody><geom type="plane" size="1 1 .1"/>
+  <body pos="0 0 .3"><joint axis="0 1 0" stiffness="50" damping="2" armature=".1"/>
+    <geom type="box" size=".1 .02 .02" pos=".1 0 0"/>
+    <body pos=".2 0 0"><joint axis="0 1 0" stiffness="50" damping="2" armature=".1" range="-1 .5" limited="true"/>
+      <geom type="capsule" size=".02 .1" pos=".1 0 0"/></body></body></worldbody></mujoco>"""
+
+
+def zeros(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    return torch.zeros(*shape, dtype=dtype)
+
+
+def roll(
+    xml: str, q: list[float], qd: list[float] | None = None, periods: int = 100, substeps: int = 5, gravity: bool = True
+):
+    """A rollout from q in float32 with all set-points zero."""
+    scene, params, _ = compile_mjcf(xml)
+    params = params if gravity else params.replace(gravity=zeros(3))
+    state = State(torch.tensor(q), zeros(scene.nv) if qd is None else torch.tensor(qd))
+    return Physics(scene).rollout(params, state, zeros(periods, scene.nv), substeps=substeps)
+
+
+def test_pendulum_keeps_its_energy() -> None:
+    scene, params, _ = compile_mjcf(PENDULUM, torch.float64)
+    start = State(zeros(1, dtype=torch.float64), zeros(1, dtype=torch.float64))
+    end = Physics(scene).rollout(params, start, zeros(400, 1, dtype=torch.float64), substeps=10)  # 2 s
+    inertia = params.inertia[1, 1, 1] + 2 * 0.5**2
+    energy = 0.5 * inertia * end.qd[:, 0] ** 2 - 2 * 9.81 * 0.5 * end.q[:, 0].sin()
+    swing = 2 * 9.81 * 0.5
+    assert end.q.max() > 3.0, "it should swing to the other side"
+    assert (energy.abs().max() / swing) < 5e-3
+
+
+@pytest.mark.parametrize(("h", "tolerance"), [(0.0005, 0.1), (0.0001, 0.01)])
+def test_soft_impact_keeps_momentum(h: float, tolerance: float) -> None:
+    """Of a disc (A) that hits a box (B) from above, contact being soft: see kernels/contact.py."""
+    xml = ON_TOP.replace(".002", str(h))
+    scene, params, _ = compile_mjcf(xml)
+    params = params.replace(gravity=zeros(3), contact_stiffness=torch.full((3,), 500.0))
+    start = State(torch.tensor([0, 0, 1, 1, 0, 0, 0, 0, 0, 1.03, 1.0, 0, 0, 0]), torch.tensor([0.0] * 8 + [-0.5, 0, 0, 0]))
+    end = Physics(scene).step(params, start, zeros(12), substeps=round(0.1 / h))
+    before, after = 0.06 * -0.5, 0.1 * end.qd[2] + 0.06 * end.qd[8]
+    assert end.qd[8] > end.qd[2] + 0.1, "they should have bounced"
+    assert float(after) == pytest.approx(before, rel=tolerance)
+
+
+@pytest.mark.parametrize("h", [0.001, 0.002, 0.005])
+@pytest.mark.parametrize(
+    ("kind", "size", "half"), [("box", ".03 .03 .02", 0.02), ("cylinder", ".03 .02", 0.02), ("sphere", ".02", 0.02)]
+)
+def test_comes_to_rest_on_the_surface(kind: str, size: str, half: float, h: float) -> None:
+    end = roll(
+        DROP.format(h=h, kind=kind, size=size), [0, 0, half + 0.005, 1, 0, 0, 0], periods=50, substeps=round(0.02 / h)
+    )
+    # a step in which a body falls further than the contact is wide (h² g > 50 µm) leaves a flutter of that size
+    speed, depth = (0.1, 5e-4) if h > 0.002 else (1e-3, 5e-5)
+    assert end.qd[-1].abs().max() < speed
+    assert abs(float(end.q[-1, 2]) - half) < depth
+
+
+def test_stack_of_two_moving_bodies_rests() -> None:
+    end = roll(ON_TOP, [0, 0, 0.02, 1, 0, 0, 0, 0, 0, 0.05, 1, 0.03, 0.02, 0], periods=200)
+    assert end.qd[-1].abs().max() < 1e-3
+    assert abs(float(end.q[-1, 9]) - 0.044) < 1e-4
+
+
+def test_friction_stops_a_sliding_box_as_coulomb_says() -> None:
+    end = roll(PUSHED, [0, 0, 0.02002, 1, 0, 0, 0], [0.5, 0, 0, 0, 0, 0], periods=100, substeps=2)
+    expected = 0.5**2 / (2 * 0.5 * 9.81)
+    assert float(end.q[-1, 0]) == pytest.approx(expected, rel=0.06)
+    assert abs(float(end.qd[-1, 0])) < 1e-3
+
+
+@pytest.mark.parametrize("chamfer", [0.0, 0.003])
+def test_hole_is_free_space_down_to_its_depth(chamfer: float) -> None:
+    centred = roll(IN_HOLE.format(chamfer=chamfer, z=0.06), [0.0, 0.0], periods=1, substeps=1)
+    assert float(centred.qd[0, 1]) == pytest.approx(-9.81 * 0.002, rel=1e-4), "nothing may hold a centred peg"
+    assert float(centred.qd[0, 0]) == 0.0
+    fallen = roll(IN_HOLE.format(chamfer=chamfer, z=0.06), [0.0, 0.0], periods=100)
+    assert float(fallen.q[-1, 1]) == pytest.approx(-0.03, abs=1e-4)  # tip from .02 to the floor at -.01
+    beside = roll(IN_HOLE.format(chamfer=chamfer, z=0.075), [0.012, 0.0], periods=50)
+    assert 0.06 < 0.075 + float(beside.q[-1, 1]) < 0.0701, "a peg beside the hole stays on the top or the chamfer"
+
+
+def test_chamfer_guides_the_peg_in() -> None:
+    def depth(chamfer: float) -> float:
+        return float(roll(IN_HOLE.format(chamfer=chamfer, z=0.0705), [0.0015, 0.0], periods=200).q[-1, 1])
+
+    assert depth(0.003) < -0.03
+    assert depth(0.0) > -0.002
+
+
+def test_joint_limit_holds() -> None:
+    end = roll(ARM, [0.0, 0.6], periods=100)
+    assert float(end.q[-1, 1]) < 0.5 + 1e-2
+
+
+def test_batch_equals_single() -> None:
+    scene, params, _ = compile_mjcf(ARM, torch.float64)
+    physics = Physics(scene, threads=2)
+    q = torch.randn(6, 3, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    ref = torch.randn(20, 6, 3, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    both = physics.rollout(params, State(q, 0 * q), ref, substeps=10)
+    for i, j in ((0, 0), (5, 2), (3, 1)):
+        one = physics.rollout(params, State(q[i, j], 0 * q[i, j]), ref[:, i, j], substeps=10)
+        assert torch.equal(both.q[:, i, j], one.q) and torch.equal(both.qd[:, i, j], one.qd)
+
+
+def test_shared_parameters_sum_the_gradients_of_each() -> None:
+    scene, params, _ = compile_mjcf(ARM, torch.float64)
+    physics = Physics(scene)
+    q = torch.randn(40, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).mul(0.3)
+
+    def gradient(mass: torch.Tensor) -> torch.Tensor:
+        end = physics.rollout(params.replace(mass=mass), State(q, 0 * q), zeros(5, 2, dtype=q.dtype), substeps=10)
+        return torch.autograd.grad((end.q**2).sum(), mass)[0]
+
+    shared = gradient(params.mass.clone().requires_grad_())
+    each = gradient(params.mass.expand(40, -1).clone().requires_grad_())
+    assert each.shape == (40, 3) and torch.allclose(shared, each.sum(0), rtol=1e-12, atol=0)
+
+
+def losses(physics: Physics, params: Params, count: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Outstanding losses of rollouts from different starts, and what to differentiate them by."""
+    out = []
+    for i in range(count):
+        q = torch.full((30, 2), 0.1 * (i + 1)).requires_grad_()
+        end = physics.rollout(params, State(q, zeros(30, 2)), zeros(5, 2), substeps=10)
+        out.append(((end.q**2).sum(), q))
+    return out
+
+
+def test_outstanding_rollouts_go_back_in_any_order_and_thread() -> None:
+    scene, params, _ = compile_mjcf(ARM)
+    physics = Physics(scene)
+    expected = [torch.autograd.grad(loss, q)[0] for loss, q in losses(physics, params, 4)]
+    assert not torch.allclose(expected[0], expected[1])
+    waiting = losses(physics, params, 4)
+    for i in (2, 0, 3, 1):
+        assert torch.equal(torch.autograd.grad(*waiting[i])[0], expected[i])
+    waiting, found = losses(physics, params, 4), {}
+
+    def back(i: int) -> None:
+        found[i] = torch.autograd.grad(*waiting[i])[0]
+
+    threads = [threading.Thread(target=back, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(torch.equal(found[i], expected[i]) for i in range(4))
+
+
+def test_going_back_twice_gives_the_same() -> None:
+    scene, params, _ = compile_mjcf(ARM)
+    ((loss, q),) = losses(Physics(scene), params, 1)
+    first = torch.autograd.grad(loss, q, retain_graph=True)[0]
+    assert torch.equal(first, torch.autograd.grad(loss, q)[0])
+
+
+def test_float32_gradients_are_near_float64() -> None:
+    def gradient(dtype: torch.dtype) -> torch.Tensor:
+        scene, params, _ = compile_mjcf(ARM, dtype)
+        q = torch.tensor([0.3, 0.2], dtype=dtype, requires_grad=True)
+        end = Physics(scene).rollout(params, State(q, zeros(2, dtype=dtype)), zeros(10, 2, dtype=dtype), substeps=10)
+        return torch.autograd.grad(end.q.sum(), q)[0].double()
+
+    a, b = gradient(torch.float32), gradient(torch.float64)
+    assert (a - b).abs().max() < 1e-3 * b.abs().max()
+
+
+def test_substeps_equal_repeated_setpoints() -> None:
+    scene, params, _ = compile_mjcf(ARM)
+    physics, state = Physics(scene), State(torch.tensor([0.3, 0.2]), zeros(2))
+    ref = torch.tensor([[0.1, 0.2], [0.3, -0.2]])
+    held = physics.rollout(params, state, ref, substeps=10)
+    each = physics.rollout(params, state, ref.repeat_interleave(10, 0))
+    assert torch.equal(held.q, each.q[9::10])
+    assert torch.equal(physics.step(params, state, ref[0], substeps=10).q, held.q[0])
+
+
+def test_errors_are_sentences() -> None:
+    scene, params, _ = compile_mjcf(ARM)
+    physics = Physics(scene)
+    with pytest.raises(SamrlError, match="setpoints has 3 numbers"):
+        physics.rollout(params, State(zeros(2), zeros(2)), zeros(5, 3))
+    with pytest.raises(NonFiniteError, match="period 0 of 5"):
+        physics.rollout(params, State(zeros(2), zeros(2)), torch.full((5, 2), float("nan")))
