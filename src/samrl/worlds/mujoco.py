@@ -90,8 +90,8 @@ def compile_scene(scene: SceneSpec) -> mujoco.MjModel:
     option = root.find("option")
     assert option is not None
     option.attrib.update(integrator="implicitfast", cone="elliptic", impratio="10")
-    for body in root.iter("body"):
-        body.attrib.pop("gravcomp", None)
+    for element in root.iter("body"):
+        element.attrib.pop("gravcomp", None)
     for body in scene.bodies:
         for i, solid in enumerate(body.solids):
             if solid.shape == "block_with_hole":

@@ -6,6 +6,7 @@ Nothing here is shared with the twin, which sees the same solids through code of
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,7 +33,7 @@ class Mesh:
 
 def mesh_of(solid: Solid) -> Mesh:
     """A solid's surface in its body's frame."""
-    makers = {
+    makers: dict[str, Callable[..., Mesh]] = {
         "box": _box, "plane": _plane, "sphere": _sphere, "capsule": _capsule, "cylinder": _cylinder,
         "block_with_hole": _block_with_hole,
     }  # fmt: skip
