@@ -17,8 +17,10 @@ import numpy as np
 import torch
 
 from samrl.core import lie
+from samrl.core.camera import Camera
 from samrl.model.model import set_body_pose
 from samrl.model.scene import Twin
+from samrl.real2sim.frames import choose_roi
 from samrl.real2sim.tracker import Tracker
 from samrl.sim2real.control_loop import make_model, native_camera
 from samrl.tasks import registry as tasks
@@ -43,6 +45,21 @@ def perturb(X: np.ndarray, rng: np.random.Generator, distance: float, angle: flo
     turn = rng.uniform(-angle, angle) * axis / np.linalg.norm(axis)
     d = np.concatenate([rng.uniform(-distance, distance, 3), turn])
     return lie.retract(torch.as_tensor(X), torch.as_tensor(d)).numpy()
+
+
+def visible_fraction(model, twin: Twin, camera, body: str, mask: np.ndarray) -> float:
+    """Share of the body's outline at its true pose that the world's whole-frame mask (H, W) shows: what neither the arm nor
+    the image's border hides. `twin` holds the true poses."""
+    X = model.link_poses(twin).clone()
+    link = model.scene.link(body)
+    roi = choose_roi(camera, X[link, :3, 3].double(), 128, 0.0015)
+    alone = X.clone()
+    alone[:, 2, 3] -= 10.0
+    alone[link] = X[link]
+    crop = camera.crop(roi, 128)
+    with torch.no_grad():
+        area = float(model.renderer.render(twin.params, alone, Camera(128, 128, crop.K.float(), crop.X_WC.float())).masks[body].sum())
+    return float(mask.sum()) / max(1.0, area * (roi.side / 128) ** 2)
 
 
 def put(model, twin: Twin, poses: dict[str, np.ndarray]) -> Twin:

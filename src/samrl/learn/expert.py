@@ -29,7 +29,7 @@ class StatePolicy(nn.Module):
     within its limits by tanh.
     """
 
-    SCALES_P = (0.1, 0.02, 0.004, 0.001)
+    SCALES_P = (0.1, 0.02, 0.004, 0.001, 0.0003)
     SCALES_R = (0.3, 0.05, 0.01)
 
     def __init__(self, limits: tuple[float, float], generator: torch.Generator, width: int = 128) -> None:
@@ -109,7 +109,7 @@ def train(
             raise NonFiniteError(f"the gradient of the expert's cost is not finite in iteration {i} of seed {seed}.")
         optimizer.step()
         cosine.step()
-        history.append(float(loss))
+        history.append(float(loss.detach()))
         if progress:
             progress(i, history[-1])
         age += settings.window

@@ -20,6 +20,7 @@ class Crop:
     Attributes:
         color: (S, S, 3) in [0, 1]; masks: body -> (S, S) coverage.
         depth: body -> (S, S) mean depth of that body's own readings in the pixel [m], 0 where fewer than half read.
+        surface: (S, S) mean depth of whatever is seen [m], 0 where fewer than half of the pixel reads.
         inside: (S, S) whether the pixel lies on the sensor.
         camera: S × S pixels.
     """
@@ -27,6 +28,7 @@ class Crop:
     color: Tensor
     masks: dict[str, Tensor]
     depth: dict[str, Tensor]
+    surface: Tensor
     inside: Tensor
     camera: Camera
 
@@ -73,17 +75,19 @@ def make_crop(rgbd: RGBD, bodies: tuple[str, ...], size: int, native: Camera) ->
     k = side // size
     block = lambda x: np.asarray(x, np.float32).reshape(size, k, size, k, *np.shape(x)[2:]).mean((1, 3))  # noqa: E731
     depth, valid = np.asarray(rgbd.depth, np.float32), np.asarray(rgbd.valid, np.float32)
-    masks, depths = {}, {}
-    for body in bodies:
-        own = np.asarray(rgbd.masks[body], np.float32)
-        reads = block(own * valid)
-        total = block(own * valid * depth)
-        masks[body] = torch.from_numpy(block(own))
-        depths[body] = torch.from_numpy(np.where(reads >= 0.5, total / np.maximum(reads, 1e-6), 0.0).astype(np.float32))
+
+
+    def mean_depth(own: np.ndarray) -> Tensor:
+        reads, total = block(own * valid), block(own * valid * depth)
+        return torch.from_numpy(np.where(reads >= 0.5, total / np.maximum(reads, 1e-6), 0.0).astype(np.float32))
+
+    masks = {body: torch.from_numpy(block(rgbd.masks[body])) for body in bodies}
+    depths = {body: mean_depth(np.asarray(rgbd.masks[body], np.float32)) for body in bodies}
+    surface = mean_depth(np.ones_like(depth))
     c = rgbd.camera
     camera = Camera(size, size, (c.K / k).float(), c.X_WC.float())
     inside = torch.from_numpy(block(_on_sensor(rgbd.camera, native)) > 0.99)
-    return Crop(torch.from_numpy(block(rgbd.color)), masks, depths, inside, camera)
+    return Crop(torch.from_numpy(block(rgbd.color)), masks, depths, surface, inside, camera)
 
 
 def _on_sensor(camera: Camera, native: Camera) -> np.ndarray:

@@ -27,7 +27,7 @@ class Tracker:
         camera: the whole native image's camera; its pose is set at each look.
     """
 
-    WIDE, WIDE_SIZE, WIDE_PIXEL = 0.30, 64, 0.004  # the wide crop: metres across at least, pixels
+    WIDE, WIDE_SIZE, WIDE_PIXEL = 0.40, 96, 0.004  # the wide crop: metres across at least, pixels
     NEAR_SIZE, PIXEL = 96, 0.0012  # the near crops: pixels, metres a pixel
 
     def __init__(self, model: Model, camera: Camera, settings: UpdateSettings | None = None) -> None:

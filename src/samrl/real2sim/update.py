@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from torch import Tensor
 from samrl.core import lie
 from samrl.core.camera import Camera
 from samrl.model.model import Model, set_body_pose
-from samrl.model.scene import Twin
+from samrl.model.scene import Params, Twin
 from samrl.real2sim.frames import Crop, points_of
 from samrl.real2sim.losses import earth_mover, masked_color, transport_plan
 
@@ -26,11 +26,12 @@ class UpdateSettings:
     """Attributes:
     bodies: whose pose and colour are free.
     weight_color, weight_emd [1/m]: λ1 and λ2.
-    points: at most so many a cloud.
+    points, coarse_points: at most so many a cloud, in the fine and the coarse stage.
     coarse_steps, coarse_yaws [rad]: iterations of the coarse stage and the turns about the vertical that it starts from.
-    fine_steps: iterations of the fine stage; replan: iterations between two transport plans.
+    wide_steps, fine_steps: iterations of the fine stage on the wide crop and on the near ones; replan: iterations between two transport plans.
     rate_p [m], rate_r [rad], rate_color: first step sizes of Adam, falling by a cosine.
     min_pixels: a body with fewer visible pixels in every crop is out of view.
+    clearance [m]: what is seen so far in front of a body, and is none, hides it.
     margin: pixels around a coarsely drawn occluder that count for nothing.
     """
 
@@ -38,14 +39,17 @@ class UpdateSettings:
     weight_color: float = 1.0
     weight_emd: float = 10.0
     points: int = 192
-    coarse_steps: int = 8
-    coarse_yaws: tuple[float, ...] = (0.0, -0.45, 0.45)
+    coarse_steps: int = 6
+    coarse_points: int = 96
+    coarse_yaws: tuple[float, ...] = (0.0, -0.4, 0.4, -0.8, 0.8)
+    wide_steps: int = 10
     fine_steps: int = 24
     replan: int = 6
     rate_p: float = 0.0015
     rate_r: float = 0.015
     rate_color: float = 0.05
     min_pixels: float = 12.0
+    clearance: float = 0.015
     margin: int = 2
 
 
@@ -79,28 +83,34 @@ class Problem:
         )  # fmt: skip
         self.color = torch.stack([c.color for c in crops])
         self.masks = [torch.stack([c.masks[b] for c in crops]) for b in settings.bodies]
-        self.visible = {b: float(m.sum((-2, -1)).max()) for b, m in zip(settings.bodies, self.masks, strict=True)}
-        self.seen = [self.visible[b] >= settings.min_pixels for b in settings.bodies]
-        self.clouds = [self._cloud(b) for b in settings.bodies]
         self.geoms = [torch.from_numpy(model.scene.geom_link == i) for i in self.links]
         self.weight = self._weight()
+        shown = [float((m * self.weight).sum((-2, -1)).max()) for m in self.masks]
+        self.visible = dict(zip(settings.bodies, shown, strict=True))
+        self.seen = [self.visible[b] >= settings.min_pixels for b in settings.bodies]
+        self.clouds = [self._cloud(b) for b in settings.bodies]
 
     def _cloud(self, body: str) -> tuple[int, Tensor] | None:
         """The crop that shows most of the body, and its measured points there (n, 3)."""
-        best = max(range(len(self.crops)), key=lambda i: float((self.crops[i].depth[body] > 0).sum()))
-        y = points_of(self.crops[best].depth[body], self.crops[best].camera, self.s.points)
+        depth = [c.depth[body] * w for c, w in zip(self.crops, self.weight, strict=True)]
+        best = max(range(len(depth)), key=lambda i: float((depth[i] > 0).sum()))
+        y = points_of(depth[best], self.crops[best].camera, self.s.points)
         return (best, y) if len(y) >= 8 else None
 
     def _weight(self) -> Tensor:
-        """(C, S, S): 0 off the sensor and near links that are drawn coarsely (the arm), else 1."""
-        _, links = self.render_ids(self.X0[None])
+        """(C, S, S): 0 off the sensor, near links that are drawn coarsely (the arm), and where something that is none of the
+        bodies stands in front of where they are believed to be; else 1."""
+        depth, links = self.render_ids(self.X0[None])
         drawn = torch.zeros(len(self.model.scene.link_names) + 1, dtype=torch.bool)
         for i, name in enumerate(self.model.scene.link_names):
             drawn[i] = bool(name) and name not in self.s.bodies and name not in ("world", "table")
         arm = drawn[links[0].long()].float()  # -1, nothing, is the last entry
         k = 2 * self.s.margin + 1
         arm = torch.nn.functional.max_pool2d(arm[:, None], k, 1, self.s.margin)[:, 0]
-        return (1 - arm) * torch.stack([c.inside for c in self.crops]).float()
+        surface = torch.stack([c.surface for c in self.crops])
+        body = torch.isin(links[0], torch.tensor(self.links, dtype=links.dtype))
+        in_front = body & (surface > 0) & (surface < depth[0] - self.s.clearance) & (torch.stack(self.masks).sum(0) < 0.5)
+        return (1 - arm) * ~in_front * torch.stack([c.inside for c in self.crops])
 
     def poses(self, X: Tensor) -> Tensor:
         """Free poses X_WB (K, B, 4, 4) put among all links: (K, nl, 4, 4)."""
@@ -113,7 +123,7 @@ class Problem:
             image, links = self.model.renderer.render_links(self.twin.params, *self._views(X))
         return image.depth, links
 
-    def render(self, X: Tensor, params: object):
+    def render(self, X: Tensor, params: Params):
         """RGBD of shape (K, C, S, S)."""
         return self.model.renderer.render(params, *self._views(X))
 
@@ -136,22 +146,23 @@ class Problem:
                     row.append(None)
                     continue
                 c = cloud[0]
-                p_W = points_of(torch.where(links[k, c] == link, depth[k, c], 0.0), self.crops[c].camera, self.s.points)
+                own = (links[k, c] == link) & (self.weight[c] > 0)
+                p_W = points_of(torch.where(own, depth[k, c], 0.0), self.crops[c].camera, self.s.points)
                 row.append(lie.transform(lie.inverse(X[k, b]), p_W) if len(p_W) >= 8 else None)
             out.append(row)
         return out
 
-    def loss(self, X: Tensor, params: object, plans: list[list[tuple | None]], points: list[list[Tensor | None]]) -> Tensor:
-        """Full loss of every start (K): λ1 masked colour + λ2 EMD, summed over bodies (SAM-RL Eq. 4)."""
+    def loss(self, X: Tensor, params: Params, plans: list[list[tuple | None]], points: list[list[Tensor | None]]) -> Tensor:
+        """Loss of every start and body (K, B): λ1 masked colour + λ2 EMD (SAM-RL Eq. 4); its sum is what is descended."""
         image = self.render(X, params)
-        total = torch.zeros(len(X))
+        columns = []
         for b, body in enumerate(self.s.bodies):
             if not self.seen[b]:
+                columns.append(torch.zeros(len(X)))
                 continue
-            term = masked_color(image.color, image.masks[body], self.color, self.masks[b], self.weight)
-            total = total + self.s.weight_color * term.sum(-1)
-            total = total + self.s.weight_emd * self.emd(X, b, plans, points)
-        return total
+            color = masked_color(image.color, image.masks[body], self.color, self.masks[b], self.weight).sum(-1)
+            columns.append(self.s.weight_color * color + self.s.weight_emd * self.emd(X, b, plans, points))
+        return torch.stack(columns, -1)
 
     def emd(self, X: Tensor, b: int, plans: list[list[tuple | None]], points: list[list[Tensor | None]]) -> Tensor:
         """Earth Mover Distance of body b for every start (K) [m] under fixed plans."""
@@ -211,21 +222,22 @@ def _procrustes(p_L: Tensor, y: Tensor, plan: tuple[Tensor, Tensor, Tensor], X: 
     return X
 
 
-def fine(problem: Problem, X0: Tensor) -> tuple[Tensor, object, Tensor, Tensor]:
-    """Descend the full loss from X0 (K, B, 4, 4). Returns poses, parameters with colours and light, and the losses before
-    and after (K)."""
+def fine(problem: Problem, X0: Tensor) -> tuple[Tensor, Params, Tensor, Tensor]:
+    """Descend the full loss from X0 (K, B, 4, 4). Returns the best poses met, the last parameters with colours and light, and the losses at the start
+    and at the best (K, B)."""
     s, K, B = problem.s, *X0.shape[:2]
     params = problem.twin.params
     pose = torch.zeros(K, B, 6, requires_grad=True)
     tint = torch.zeros(K, len(params.color), 3)
-    tint += _match_colors(problem, X0, params)
+    tint += torch.stack([_match_colors(problem, X0[k : k + 1], params) for k in range(K)])
     tint.requires_grad_(True)
     light = torch.zeros(K, 4, requires_grad=True)
     each = lambda leaf: leaf[:, None].expand(K, len(problem.crops), *leaf.shape[1:])  # noqa: E731
     free_colors = torch.stack(problem.geoms).any(0)[:, None].float()
     step = torch.tensor([s.rate_p] * 3 + [s.rate_r] * 3)
     optimizer = torch.optim.Adam([{"params": [pose], "lr": 1.0}, {"params": [tint, light], "lr": s.rate_color}], betas=(0.8, 0.95))
-    first = last = torch.zeros(K)
+    first = best = torch.zeros(K, B)
+    best_X = X0
     plans, points = problem.plans(X0)
     for i in range(s.fine_steps + 1):
         X = lie.retract(X0, pose * step)
@@ -237,7 +249,11 @@ def fine(problem: Problem, X0: Tensor) -> tuple[Tensor, object, Tensor, Tensor]:
             ambient=each(params.ambient * light[:, 3:].exp()),
         )
         last = problem.loss(X, moved, plans, points)
-        first = last.detach() if i == 0 else first
+        with torch.no_grad():
+            if i == 0:
+                first, best, best_X = last.clone(), last.clone(), X.clone()
+            better = last < best
+            best, best_X = torch.where(better, last, best), torch.where(better[..., None, None], X, best_X)
         if i == s.fine_steps:
             break
         for group, rate in zip(optimizer.param_groups, (1.0, s.rate_color), strict=True):
@@ -245,12 +261,12 @@ def fine(problem: Problem, X0: Tensor) -> tuple[Tensor, object, Tensor, Tensor]:
         optimizer.zero_grad()
         last.sum().backward()
         optimizer.step()
-    return X.detach(), moved, first, last.detach()
+    return best_X, moved, first, best
 
 
-def _match_colors(problem: Problem, X: Tensor, params: object) -> Tensor:
-    """Logarithmic tint (ng, 3) that gives each body the mean colour that its mask shows, at the first start."""
-    image = problem.render(X[:1].detach(), params)
+def _match_colors(problem: Problem, X: Tensor, params: Params) -> Tensor:
+    """Logarithmic tint (ng, 3) that gives each body the mean colour that its mask shows, at one start X (1, B, 4, 4)."""
+    image = problem.render(X.detach(), params)
     tint = torch.zeros_like(problem.twin.params.color)
     for b, body in enumerate(problem.s.bodies):
         real = (problem.masks[b][..., None] * problem.color).sum((0, 1, 2)) / problem.masks[b].sum().clamp_min(1e-3)
@@ -264,17 +280,17 @@ def _match_colors(problem: Problem, X: Tensor, params: object) -> Tensor:
 def locate(model: Model, twin: Twin, crops: Sequence[Crop], settings: UpdateSettings) -> Twin:
     """Bring bodies that may be centimetres away near to where the images show them: the coarse stage from several starts,
     and of those the one whose loss is least."""
-    problem = Problem(model, twin, crops, settings)
+    far = replace(settings, points=settings.coarse_points, margin=0, fine_steps=settings.wide_steps, rate_p=0.003, rate_r=0.06)
+    problem = Problem(model, twin, crops, far)
     if not any(problem.seen):
         return twin
     X = coarse(problem, torch.cat([_turned(problem.X0[None], yaw) for yaw in settings.coarse_yaws]))
-    plans, points = problem.plans(X)
-    with torch.no_grad():
-        params = twin.params.replace(color=twin.params.color * _match_colors(problem, X, twin.params).exp())
-        best = int(problem.loss(X, params, plans, points).argmin())
+    X, params, _, last = fine(problem, X)
+    best = last.argmin(0)
     keep = torch.tensor(problem.seen)[:, None, None]
-    new = _put(model, twin, settings.bodies, torch.where(keep, X[best], problem.X0))
-    return new.replace(params=new.params.replace(color=params.color))
+    found = X[best, torch.arange(len(settings.bodies))]
+    new = _put(model, twin, settings.bodies, torch.where(keep, found, problem.X0))
+    return new.replace(params=_colors_of(new.params, params, problem, best))
 
 
 def update(model: Model, twin: Twin, crops: Sequence[Crop], settings: UpdateSettings) -> tuple[Twin, UpdateReport]:
@@ -286,14 +302,23 @@ def update(model: Model, twin: Twin, crops: Sequence[Crop], settings: UpdateSett
     if not any(problem.seen):
         return twin, UpdateReport(problem.visible, settings.bodies, 0.0, 0.0, message=message)
     X, params, first, last = fine(problem, problem.X0[None])
+    one = torch.zeros(len(settings.bodies), dtype=torch.long)
     keep = torch.tensor(problem.seen)[:, None, None]
     new = _put(model, twin, settings.bodies, torch.where(keep, X[0], problem.X0))
-    colors = {n: getattr(params, n)[0, 0].detach() for n in ("color", "light_direction", "ambient")}
-    new = new.replace(params=new.params.replace(**colors))
+    new = new.replace(params=_colors_of(new.params, params, problem, one))
     gone = tuple(b for b, seen in zip(settings.bodies, problem.seen, strict=True) if not seen)
-    report = UpdateReport(problem.visible, gone, float(first[0]), float(last[0]), message=message)
+    report = UpdateReport(problem.visible, gone, float(first.sum()), float(last.sum()), message=message)
     report.seconds = time.perf_counter() - began
     return new, report
+
+
+def _colors_of(params: Params, found: Params, problem: Problem, best: Tensor) -> Params:
+    """`params` with each body's colours from its best start in `found` (K, C, ...), and the light of the first body's."""
+    color = params.color.clone()
+    for b, geoms in enumerate(problem.geoms):
+        color[geoms] = found.color[best[b], 0][geoms].detach()
+    light, ambient = (getattr(found, n)[best[0], 0].detach() for n in ("light_direction", "ambient"))
+    return params.replace(color=color, light_direction=light, ambient=ambient)
 
 
 def _turned(X: Tensor, yaw: float) -> Tensor:

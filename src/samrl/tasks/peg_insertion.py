@@ -101,7 +101,7 @@ class PegInsertion:
         return PegInsertion(scene=scene(PEG_RADIUS + 0.00025, 0.0))
 
     def look_at(self) -> Tensor:
-        return torch.tensor([BLOCK_P[0], BLOCK_P[1], BLOCK_P[2] + BLOCK_HALF[2] + 0.02], dtype=torch.float64)
+        return torch.tensor([BLOCK_P[0], BLOCK_P[1], BLOCK_P[2] + BLOCK_HALF[2] + 0.045], dtype=torch.float64)
 
     def draw(self, seed: int) -> Draw:
         """The hidden truth: block, grasp, colours, start of the arm, candidate starts of the camera."""

@@ -87,11 +87,13 @@ def panda(prefix: str = "panda_") -> tuple[tuple[Body, ...], Arm]:
     hand = Body(
         f"{prefix}hand", f"{prefix}link7", (0, 0, 0.107), _Z315, None, 0.73, (-0.01, 0, 0.03),
         (0.001, 0.0025, 0.0017, 0, 0, 0),
-        (Solid("box", (0.0316, 0.1025, 0.033), (0, 0, 0.033), color=WHITE),), gravcomp=1.0,
+        (Solid("box", (0.0200, 0.0990, 0.0300), (0, 0, 0.036), color=WHITE),
+         Solid("box", (0.0310, 0.0950, 0.0080), (0, -0.005, -0.002), color=WHITE)), gravcomp=1.0,
     )  # fmt: skip
     finger = (
-        Solid("box", (0.0105, 0.0075, 0.012), (0, 0.0115, 0.0118), color=GREY),
-        Solid("box", (0.0105, 0.0055, 0.0205), (0, 0.0065, 0.033), color=GREY),
+        Solid("box", (0.0104, 0.0118, 0.0090), (0, 0.0144, 0.0090), color=GREY),
+        Solid("box", (0.0088, 0.0105, 0.0080), (0, 0.0110, 0.0250), color=GREY),
+        Solid("box", (0.0088, 0.0076, 0.0105), (0, 0.0076, 0.0433), color=GREY),
     )
     fingers = [
         Body(
