@@ -10,6 +10,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 from PIL import Image
 
 Record = dict[str, Any]
@@ -38,7 +39,9 @@ def error_curves(records: Sequence[Record]) -> str:
                 for moment in [m for m in MOMENTS if m in records[0]["errors"][body]]:
                     _curve(ax, [r["errors"][body][moment][unit] for r in records], *MOMENTS[moment])
                 ax.set(xscale="log", xlabel=f"{body}: {what}", ylim=(0, 1.02))
+                ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=8))
                 ax.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
+                ax.xaxis.set_minor_formatter(NullFormatter())
             row[0].set_ylabel("share of episodes below")
         figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False)
         return data_uri(_png(figure))

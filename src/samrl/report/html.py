@@ -162,8 +162,8 @@ def _strip_note(e: Record) -> str:
     said = ", ".join(f"{escape(k)} {v:.4f}" for k, v in e["measures"].items())
     word = "<b class=won>Success</b>" if e["success"] else "<b class=lost>Failure</b>"
     return (
-        f"<p>{word} after {e['steps']} steps. The truth's last measures (m, and sines of angles): {said}. The first picture "
-        "is cut wide, where the block may be anywhere; the later ones close around the estimate.</p>"
+        f"<p>{word} after {e['steps']} steps. The truth's last measures (m, and sines of angles): {said}. The world's "
+        "pictures are what the controller saw; below them the twin, before and after that step's update.</p>"
     )
 
 
