@@ -192,15 +192,12 @@ def make_plan(
 ) -> Plan:
     """A plan from what was given and defaults for the rest; UnknownNameError for a name that is not there."""
     check_task(task)
-    plan = Plan(
-        task, world or default_world()[0], settings or "nominal", preset or "quick", seed or 0, PRESETS["quick"],
-        world_settings.settings_hash(),
-    )  # fmt: skip
-    _check_name("world", plan.world, worlds.names())
-    _check_name("setting", plan.settings, world_settings.names())
-    _check_name("preset", plan.preset, PRESETS)
-    values = PRESETS[plan.preset]
-    return replace(plan, values=replace(values, episodes=values.episodes if episodes is None else episodes))
+    world, settings, preset = world or default_world()[0], settings or "nominal", preset or "quick"
+    _check_name("world", world, worlds.names())
+    _check_name("setting", settings, world_settings.names())
+    _check_name("preset", preset, PRESETS)
+    values = PRESETS[preset] if episodes is None else replace(PRESETS[preset], episodes=episodes)
+    return Plan(task, world, settings, preset, seed or 0, values, world_settings.settings_hash())
 
 
 def _check_name(kind: str, given: str, known: Collection[str]) -> None:
