@@ -117,9 +117,10 @@ class SimulatedWorld:
         check_finite("the action", action)
         if np.shape(action) != (6,):
             raise SamrlError(f"an action is 6 numbers (translation, rotation), not an array of shape {np.shape(action)}.")
+        X_measured = self._chain.tool(self._q())
         self._late.append(control.limit_action(torch.as_tensor(action, dtype=torch.float64), self._gains))
         applied = self._late.popleft()
-        self._X_command = control.command(self._X_command, self._chain.tool(self._q()), applied, self._gains)
+        self._X_command = control.command(self._X_command, X_measured, applied, self._gains)
         self._q_ref = control.set_points(self._chain, self._q_ref, self._X_command, self._gains)
         self._simulate(round(self._gains.period / SUBSTEP))
         self._time += self._gains.period
