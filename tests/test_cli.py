@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -27,15 +26,12 @@ def test_help_is_instant_and_imports_no_torch(verb):
     code += (
         "assert not {'torch', 'warp', 'matplotlib', 'mujoco', 'pybullet', 'numpy'} & set(sys.modules), sys.modules.keys()"
     )
-    best = 9.0
-    for _ in range(3):  # the best of three: other work on the machine is not ours
-        began = time.monotonic()
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-        best = min(best, time.monotonic() - began)
-        assert done.returncode == 0, done.stderr
-        if best < 0.5:
-            break
-    assert best < 0.5
+    before = os.times()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    after = os.times()
+    assert done.returncode == 0, done.stderr
+    spent = after.children_user - before.children_user + after.children_system - before.children_system
+    assert spent < 0.5, "processor time, which other work on the machine does not change [s]"
     assert "usage: samrl" in done.stdout and (verb or "real2sim") in done.stdout
 
 
