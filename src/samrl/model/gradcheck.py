@@ -12,7 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-EPS = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7)
+from samrl.core.errors import NonFiniteError
+
+EPS = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8)
 
 
 @dataclass(frozen=True)
@@ -83,13 +85,16 @@ def _row(
 
 
 def _difference(fn: Callable[..., Tensor], inputs: dict[str, Tensor], name: str, i: int, eps: float) -> float:
-    """Central difference by entry i of one input."""
+    """Central difference by entry i of one input; infinite where the step leads out of the finite numbers."""
     x = inputs[name]
     step = eps * (float(x.abs().max()) or 1.0)
     values = []
     for sign in (1, -1):
         moved = x.clone()
         moved.view(-1)[i] += sign * step
-        with torch.no_grad():
-            values.append(float(fn(**{**inputs, name: moved})))
+        try:
+            with torch.no_grad():
+                values.append(float(fn(**{**inputs, name: moved})))
+        except NonFiniteError:  # the step was too large for this input
+            return float("inf")
     return (values[0] - values[1]) / (2 * step)

@@ -25,10 +25,10 @@ LEAVES = {
 }  # fmt: skip
 """Differentiable arrays of the kernels' Model and the type of their elements."""
 
-_LINK_VECTORS = ("p", "arm", "w", "v", "cw", "cv", "torque", "force", "aw", "av", "bw", "bv")
-_LINK_MATRICES = ("R", "Gww", "Gwv", "Gvv")
+_LINK_VECTORS: tuple[str, ...] = ("p", "arm", "w", "v", "cw", "cv", "torque", "force", "aw", "av", "bw", "bv")
+_LINK_MATRICES: tuple[str, ...] = ("R", "Gww", "Gwv", "Gvv")
 _DOF_VECTORS, _DOF_REALS = ("Sw", "Sv"), ("drive", "extra", "residual", "qdd")
-_PLAIN_LINK_VECTORS, _PLAIN_LINK_MATRICES = ("pw", "pv", "xw", "xv"), ("Iww", "Iwv", "Ivv")
+_PLAIN_LINK_VECTORS, _PLAIN_LINK_MATRICES = ("pw", "pv", "xw", "xv", "rw", "rv"), ("Iww", "Iwv", "Ivv")
 _PLAIN_DOF_VECTORS, _PLAIN_DOF_REALS = ("Uw", "Uv"), ("inv_D", "u")
 _SMALLEST_PART = 400  # environment-steps below which a thread costs more than it saves
 
@@ -47,13 +47,13 @@ class Constants:
     limit_width: float
 
 
-def as_warp(t: Tensor, dtype: Any, grad: Tensor | None = None) -> wp.array:
+def as_warp(t: Tensor, dtype: Any, grad: Tensor | None = None) -> Any:
     """A tensor's memory as a Warp array, and the memory that takes its gradient.
 
     The gradient must hang on the array itself: for arrays in structs the kernels look nowhere else, and only such a
     gradient is set to zero by the adjoint of a store. Without one, the gradient is not computed.
     """
-    array = wp.from_torch(t.detach(), dtype=dtype, requires_grad=False)
+    array: Any = wp.from_torch(t.detach(), dtype=dtype, requires_grad=False)
     if grad is not None:
         array.grad = wp.from_torch(grad, dtype=dtype, requires_grad=False)
     return array
@@ -63,10 +63,16 @@ class Structure:
     """The part of the kernels' Model that no call changes, for one number type."""
 
     def __init__(self, layout: Layout, constants: Constants, dtype: torch.dtype, device: str) -> None:
-        self.dtype, self.device, self.capacity = dtype, device, layout.capacity
+        self.dtype, self.device, self.capacity, self.passes = dtype, device, layout.capacity, layout.passes
         self.types = types = precision.load(dtype, "types")
         self.nl, self.nv, self.ng = len(layout.ints["parent"]), len(layout.reals["limit_low"]), len(layout.geoms)
-        self._fields = {"nl": self.nl, "nv": self.nv, "ng": self.ng, "n_probes": len(layout.ints["probe_geom"])}
+        self._fields: dict[str, Any] = {
+            "nl": self.nl,
+            "nv": self.nv,
+            "ng": self.ng,
+            "n_probes": len(layout.ints["probe_geom"]),
+        }
+        self._fields["passes"] = layout.passes
         for name, values in layout.ints.items():
             self._fields[name] = wp.array(values, dtype=int, device=device)
         for name, values in layout.reals.items():
@@ -95,9 +101,11 @@ class Workspace:
     def _fill_scratch(self, m: Structure) -> None:
         t = self.types
         real, vec3, mat33 = t.real, t.vec3, t.mat33
+        remembered = m.capacity if m.passes else 0
         for names, width, dtype in (
             (_LINK_VECTORS, m.nl, vec3), (_LINK_MATRICES, m.nl, mat33), (_DOF_VECTORS, m.nv, vec3),
             (_DOF_REALS, m.nv, real), (("gR",), m.ng, mat33), (("gp",), m.ng, vec3),
+            (("cF", "cf", "cl"), remembered, vec3), (("cK",), remembered, mat33),
         ):  # fmt: skip
             for name in names:
                 self._new(name, width, dtype, self.reverse)
@@ -211,7 +219,7 @@ class Launcher:
             work = self.take(part.stop - part.start, reverse, q.dtype)
             work.bind(leaves, leaf_grads, part)
             cut = lambda x: None if x is None else x[:, part]  # noqa: E731
-            bound = [as_warp(cut(x), work.types.real, cut(g)) for x, g in zip(arrays, array_grads, strict=True)]
+            bound = [as_warp(x[:, part], work.types.real, cut(g)) for x, g in zip(arrays, array_grads, strict=True)]
             inputs = [work.model, work.scratch, *bound, steps, substeps, int(reverse)]
             adjoints = [work.types.Model(), work.types.Scratch(), *(x.grad for x in bound), 0, 0, 0] if reverse else []
             wp.launch(kernel, work.size, inputs=inputs, adj_inputs=adjoints, adjoint=reverse, device=self.device)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from samrl.model.physics.points import templates
-from samrl.model.scene import FIXED, PLANE, SPHERE, Params, Scene
+from samrl.model.scene import FIXED, FREE, PLANE, SPHERE, Params, Scene
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Layout:
         template: (points, 4, 6) surface points, see points.py.
         pairs: (np, 2) pairs that may touch; a probe is the points of one geom against another geom.
         ints, reals: arrays by their names in the kernels' Model.
-        capacity: most contacts that an environment can have at once.
+        capacity: most contacts that an environment can have at once; passes: see kernels/solve.py.
     """
 
     geoms: np.ndarray
@@ -31,6 +31,7 @@ class Layout:
     ints: dict[str, np.ndarray]
     reals: dict[str, np.ndarray]
     capacity: int
+    passes: int
 
 
 def moving_links(scene: Scene) -> np.ndarray:
@@ -55,17 +56,19 @@ def make_layout(scene: Scene) -> Layout:
     first = np.concatenate([[0], np.cumsum(counts)]).astype(int)
     probes = [probe for n, (a, b) in enumerate(pairs) for probe in _probes(n, a, b, kinds)]
     probe = np.asarray(probes, dtype=int).reshape(-1, 3)
-    both = moves[links[probe[:, 0]]] & moves[links[probe[:, 1]]]
+    ends = links[probe[:, :2]].reshape(-1, 2)
+    follower, leader, passes = _roles(scene, ends, moves)
     low, high = _limits(scene)
     ints = {
         "parent": scene.parent, "joint_type": scene.joint_type, "q_adr": scene.q_adr, "v_adr": scene.v_adr,
         "nd": scene.nd, "moves": moves, "geom_link": links, "geom_type": kinds,
         "probe_geom": probe[:, 0], "probe_shape": probe[:, 1], "probe_pair": probe[:, 2],
-        "probe_first": first[probe[:, 0]], "probe_last": first[probe[:, 0] + 1],
+        "probe_follower": follower, "probe_leader": leader, "probe_first": first[probe[:, 0]],
+        "probe_last": first[probe[:, 0] + 1],
     }  # fmt: skip
     reals = {
         "axis": scene.axis, "q0": scene.q0, "gravcomp": scene.gravcomp, "limit_low": low, "limit_high": high,
-        "probe_gain": np.where(both, 2.0, 1.0),
+        "probe_gain": np.where(moves[ends].all(1), 2.0, 1.0),
     }  # fmt: skip
     return Layout(
         geoms=geoms,
@@ -75,7 +78,38 @@ def make_layout(scene: Scene) -> Layout:
         ints=ints,
         reals=reals,
         capacity=int(counts[probe[:, 0]].sum()),
+        passes=passes,
     )
+
+
+def _roots(scene: Scene, moves: np.ndarray) -> np.ndarray:
+    """(nl) first moving link between the world and each link; 0 for what cannot move."""
+    root = np.zeros(len(moves), dtype=int)
+    for i in range(1, len(moves)):
+        above = root[scene.parent[i]]
+        root[i] = above if above else (i if moves[i] else 0)
+    return root
+
+
+def _roles(scene: Scene, ends: np.ndarray, moves: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
+    """Who follows and who leads in each probe's contact, and how many storeys that makes.
+
+    Of two bodies that move independently, a floating one follows one that is held by joints (an object follows the arm),
+    and of two alike the later in the scene follows. -1 where there are no such roles.
+    """
+    root = _roots(scene, moves)
+    rank = [(scene.joint_type[r] == FREE, r) for r in root]
+    follower, leader = np.full(len(ends), -1), np.full(len(ends), -1)
+    above: dict[int, set[int]] = {}
+    for n, (a, b) in enumerate(ends):
+        if root[a] and root[b] and root[a] != root[b]:
+            follower[n], leader[n] = (a, b) if rank[a] > rank[b] else (b, a)
+            above.setdefault(root[follower[n]], set()).add(root[leader[n]])
+
+    def storeys(r: int) -> int:
+        return max((1 + storeys(x) for x in above.get(r, ())), default=0)
+
+    return follower, leader, max((storeys(r) for r in above), default=0)
 
 
 def _probes(pair: int, a: int, b: int, kinds: np.ndarray) -> list[tuple[int, int, int]]:

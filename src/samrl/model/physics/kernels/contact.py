@@ -5,10 +5,13 @@ below `slip_speed`. pen is zero beyond a small distance and has continuous deriv
 
 Over a step the force is linearised about the motion without acceleration (one Newton step of implicit Euler):
 F = F(d + h·vn) - K a, a being the acceleration of the point. K enters the articulated inertia of the link, which is why
-light bodies stay stable at large steps. Where both bodies move, each is linearised by itself, with 2 K: the block-diagonal
-bound of [[K, -K], [-K, K]], so that neither overshoots. At rest and under steady pushing both feel the same force; in an impact they do not, and
-momentum is kept only as far as h²·k·points is small beside the lighter body's mass: use softer contact or shorter steps
-where two moving bodies hit each other. Against what cannot move there is no such limit.
+light bodies stay stable at large steps.
+
+Where both bodies move, K counts twice, for the other's acceleration is not in it. If the two move independently, one
+follows and the other leads: the follower has F - 2 K a with its own acceleration a, and the leader gets the reaction, so
+momentum is kept to the last digit. With masses in the ratio r = follower / leader, felt at the contact, and K far above
+both, a step is stable for (1 + r) / 2 < 4/3. Two links of one tree cannot be told apart like this: each has F - 2 K a with
+its own acceleration (the block-diagonal bound of [[K, -K], [-K, K]]): right at rest, but not in an impact.
 """
 
 import warp as wp
@@ -92,16 +95,24 @@ def adj_find_contacts(m: Model, s: Scratch, e: int):
 
 
 @wp.func
-def push(s: Scratch, gravity: vec3, e: int, i: int, r: vec3, F: vec3, K: mat33):
+def push(s: Scratch, e: int, i: int, r: vec3, F: vec3, K: mat33):
     """Add a force F [N] at r [m] from link i's origin that falls by K times the point's acceleration. The solver counts
-    accelerations from free fall, hence the share of gravity."""
-    f = F - K * gravity
+    accelerations from free fall, so F holds the share -K·gravity."""
     rx = wp.skew(r)
-    wp.atomic_add(s.force, e, i, f)
-    wp.atomic_add(s.torque, e, i, wp.cross(r, f))
+    wp.atomic_add(s.force, e, i, F)
+    wp.atomic_add(s.torque, e, i, wp.cross(r, F))
     wp.atomic_add(s.Gvv, e, i, K)
     wp.atomic_add(s.Gwv, e, i, rx * K)
     wp.atomic_add(s.Gww, e, i, -rx * K * rx)
+
+
+@wp.func
+def remember(s: Scratch, e: int, c: int, F: vec3, K: mat33, follower: vec3, leader: vec3):
+    """Keep what the reaction on the leader is made of."""
+    s.cF[e, c] = F
+    s.cK[e, c] = K
+    s.cf[e, c] = follower
+    s.cl[e, c] = leader
 
 
 @wp.func
@@ -140,10 +151,17 @@ def touch(m: Model, s: Scratch, e: int, c: int):
     K = wp.outer(n, n) * (along - across) + wp.identity(n=3, dtype=real) * across
     F = n * fn - vt * viscous
     g = m.gravity[e]
-    if m.moves[ia] == 1:
-        push(s, g, e, ia, ra, F, K)
-    if m.moves[ib] == 1:
-        push(s, g, e, ib, rb, -F, K)
+    if m.probe_follower[b] == ia:
+        remember(s, e, c, F - K * g, K, ra, rb)
+        push(s, e, ia, ra, F - K * g, K)
+    elif m.probe_follower[b] == ib:
+        remember(s, e, c, -F - K * g, K, rb, ra)
+        push(s, e, ib, rb, -F - K * g, K)
+    else:
+        if m.moves[ia] == 1:
+            push(s, e, ia, ra, F - K * g, K)
+        if m.moves[ib] == 1:
+            push(s, e, ib, rb, -F - K * g, K)
 
 
 @wp.func_replay(touch)

@@ -47,6 +47,22 @@ def replay_link_wrench(m: Model, s: Scratch, e: int, i: int):
 
 
 @wp.func
+def react_on_leader(m: Model, s: Scratch, e: int, c: int):
+    """The c-th contact's reaction on its leader, if it has one: see contact.py."""
+    b = s.contact_probe[e, c]
+    i = m.probe_follower[b]
+    if i >= 0:
+        f = s.cF[e, c] - s.cK[e, c] * (s.av[e, i] + wp.cross(s.aw[e, i], s.cf[e, c]))
+        wp.atomic_add(s.bv, e, m.probe_leader[b], f)
+        wp.atomic_add(s.bw, e, m.probe_leader[b], wp.cross(s.cl[e, c], f))
+
+
+@wp.func_replay(react_on_leader)
+def replay_react_on_leader(m: Model, s: Scratch, e: int, c: int):
+    pass
+
+
+@wp.func
 def inverse_dynamics(m: Model, s: Scratch, e: int):
     """Fill s.residual (zeros, but for rounding)."""
     nl = m.nl
@@ -58,6 +74,9 @@ def inverse_dynamics(m: Model, s: Scratch, e: int):
             wp.atomic_add(s.av, e, i, s.Sv[e, k] * s.qdd_value[e, k])
     for i in range(1, nl):
         link_wrench(m, s, e, i)
+    if m.passes > 0:
+        for c in range(s.n_contacts[e]):
+            react_on_leader(m, s, e, c)
     for n in range(1, nl):
         j = nl - n
         a = m.parent[j]

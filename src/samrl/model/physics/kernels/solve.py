@@ -1,7 +1,8 @@
 """The equations of motion, solved for q̈ by the Articulated-Body Algorithm (Featherstone 2008, Table 7.1).
 
 A joint with several degrees of freedom is taken as one-degree updates in turn. The matrix that is inverted is
-M̂ = M + extra + the contact terms: symmetric, so its factors serve the reverse pass too.
+M̂ = M + extra + the contact terms: symmetric, so its factors serve the reverse pass too. Reactions of followers on
+leaders (contact.py) come on top, as a right-hand side that is known once the followers' accelerations are.
 
 `solve` is not differentiated. With r(q̈, x) = inverse dynamics - drive (residual.py) and r = 0 at the solution, a loss L
 has dL/dx = -μ·∂r/∂x with M̂ μ = ∂L/∂q̈ (implicit function theorem). `hand_back` does nothing going forward; going back
@@ -26,8 +27,8 @@ def body_inertia(m: Model, s: Scratch, e: int, i: int):
     s.Iww[e, i] = I - cx * cx * mass + s.Gww[e, i]
     s.Iwv[e, i] = cx * mass + s.Gwv[e, i]
     s.Ivv[e, i] = wp.identity(n=3, dtype=real) * mass + s.Gvv[e, i]
-    s.pw[e, i] = wp.cross(w, I * w) + wp.cross(c, f) - s.torque[e, i]
-    s.pv[e, i] = f - s.force[e, i]
+    s.pw[e, i] = wp.cross(w, I * w) + wp.cross(c, f) - s.torque[e, i] - s.rw[e, i]
+    s.pv[e, i] = f - s.force[e, i] - s.rv[e, i]
 
 
 @wp.func
@@ -90,8 +91,8 @@ def unfold_dof(s: Scratch, e: int, i: int, k: int):
 
 
 @wp.func
-def solve(m: Model, s: Scratch, e: int):
-    """Fill s.qdd, and the factors of M̂."""
+def solve_once(m: Model, s: Scratch, e: int):
+    """Fill s.qdd, and the factors of M̂, with the reactions as they are."""
     nl = m.nl
     for i in range(1, nl):
         body_inertia(m, s, e, i)
@@ -107,6 +108,38 @@ def solve(m: Model, s: Scratch, e: int):
             s.qdd[e, k] = unfold_dof(s, e, i, k)
 
 
+@wp.func
+def clear_reactions(m: Model, s: Scratch, e: int):
+    """No reaction on any link."""
+    for i in range(1, m.nl):
+        s.rw[e, i] = vec3()
+        s.rv[e, i] = vec3()
+
+
+@wp.func
+def react(m: Model, s: Scratch, e: int):
+    """Reactions on the leaders, from the accelerations of the followers."""
+    clear_reactions(m, s, e)
+    for c in range(s.n_contacts[e]):
+        i = m.probe_follower[s.contact_probe[e, c]]
+        if i >= 0:
+            j = m.probe_leader[s.contact_probe[e, c]]
+            f = s.cF[e, c] - s.cK[e, c] * (s.xv[e, i] + wp.cross(s.xw[e, i], s.cf[e, c]))
+            s.rv[e, j] = s.rv[e, j] - f
+            s.rw[e, j] = s.rw[e, j] - wp.cross(s.cl[e, c], f)
+
+
+@wp.func
+def solve(m: Model, s: Scratch, e: int):
+    """Fill s.qdd, and the factors of M̂. Followers do not feel their leaders' accelerations: a round for each storey."""
+    if m.passes > 0:
+        clear_reactions(m, s, e)
+    solve_once(m, s, e)
+    for _n in range(m.passes):
+        react(m, s, e)
+        solve_once(m, s, e)
+
+
 @wp.func_grad(solve)
 def adj_solve(m: Model, s: Scratch, e: int):
     pass
@@ -114,14 +147,13 @@ def adj_solve(m: Model, s: Scratch, e: int):
 
 @wp.func
 def fold_gradient(m: Model, s: Scratch, e: int, i: int):
-    """`fold_link` for the right-hand side alone, which is the gradient of q̈; that gradient is used up."""
+    """`fold_link` for the right-hand side alone, which is the gradient of q̈."""
     pw = s.pw[e, i]
     pv = s.pv[e, i]
     last = m.v_adr[i] + m.nd[i] - 1
     for n in range(m.nd[i]):
         k = last - n
         u = s.qdd_grad[e, k] - wp.dot(s.Sw[e, k], pw) - wp.dot(s.Sv[e, k], pv)
-        s.qdd_grad[e, k] = real(0.0)
         s.u[e, k] = u
         pw = pw + s.Uw[e, k] * (u * s.inv_D[e, k])
         pv = pv + s.Uv[e, k] * (u * s.inv_D[e, k])
@@ -142,17 +174,34 @@ def replay_hand_back(m: Model, s: Scratch, e: int):
     pass
 
 
+@wp.func
+def react_back(m: Model, s: Scratch, e: int):
+    """Transpose of `react`: what the leaders' μ asks of the followers."""
+    for c in range(s.n_contacts[e]):
+        i = m.probe_follower[s.contact_probe[e, c]]
+        if i >= 0:
+            j = m.probe_leader[s.contact_probe[e, c]]
+            f = s.cK[e, c] * (s.xv[e, j] + wp.cross(s.xw[e, j], s.cl[e, c]))
+            s.pv[e, i] = s.pv[e, i] - f
+            s.pw[e, i] = s.pw[e, i] - wp.cross(s.cf[e, c], f)
+
+
 @wp.func_grad(hand_back)
 def adj_hand_back(m: Model, s: Scratch, e: int):
     nl = m.nl
-    for i in range(nl):
-        s.pw[e, i] = vec3()
-        s.pv[e, i] = vec3()
-    for n in range(1, nl):
-        fold_gradient(m, s, e, nl - n)
-    s.xw[e, 0] = vec3()
-    s.xv[e, 0] = vec3()
-    for i in range(1, nl):
-        carry_over(m, s, e, i)
-        for k in range(m.v_adr[i], m.v_adr[i] + m.nd[i]):
-            s.residual_grad[e, k] = -unfold_dof(s, e, i, k)
+    for n in range(m.passes + 1):
+        for i in range(nl):
+            s.pw[e, i] = vec3()
+            s.pv[e, i] = vec3()
+        if n > 0:
+            react_back(m, s, e)
+        for j in range(1, nl):
+            fold_gradient(m, s, e, nl - j)
+        s.xw[e, 0] = vec3()
+        s.xv[e, 0] = vec3()
+        for i in range(1, nl):
+            carry_over(m, s, e, i)
+            for k in range(m.v_adr[i], m.v_adr[i] + m.nd[i]):
+                s.residual_grad[e, k] = -unfold_dof(s, e, i, k)
+    for k in range(m.nv):
+        s.qdd_grad[e, k] = real(0.0)  # used up

@@ -71,6 +71,9 @@ class Model:
     probe_first: Ints  # range of the geom's points
     probe_last: Ints
     probe_gain: Reals  # 2 where both bodies move, else 1; see contact.py
+    probe_follower: Ints  # link that takes the implicit term while the other takes the reaction, or -1
+    probe_leader: Ints  # that other link
+    passes: int  # rounds until every reaction is known: how deep bodies that follow each other are stacked
     bound: Reals2  # (E, ng) radius of a ball around the geom's origin that holds its points [m]
 
     link_p: Vectors2  # (E, nl) as in samrl.model.scene.Params, down to gravity
@@ -115,6 +118,10 @@ class Scratch:
     Gvv: Matrices2
     drive: Reals2  # (E, nv) joint forces known at the start of the step [N m or N]
     extra: Reals2  # armature and what the implicit joint forces add to it [kg m² or kg]
+    cF: Vectors2  # (E, capacity) force on the follower of a contact before it accelerates [N]
+    cK: Matrices2  # ... by how much it falls with the acceleration of the contact point [kg]
+    cf: Vectors2  # follower's origin -> contact point [m]
+    cl: Vectors2  # leader's origin -> contact point
     aw: Vectors2  # (E, nl) acceleration, angular; linear minus gravity
     av: Vectors2
     bw: Vectors2  # (E, nl) wrench that the joint must pass, torque; force
@@ -132,6 +139,8 @@ class Scratch:
     pv: Vectors2
     xw: Vectors2  # accelerations in the solver
     xv: Vectors2
+    rw: Vectors2  # reaction of the followers, torque
+    rv: Vectors2  # ... and force
     Uw: Vectors2  # (E, nv) articulated inertia times joint axis
     Uv: Vectors2
     inv_D: Reals2
