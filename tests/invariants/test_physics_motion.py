@@ -209,5 +209,7 @@ def test_errors_are_sentences() -> None:
     physics = Physics(scene)
     with pytest.raises(SamrlError, match="setpoints has 3 numbers"):
         physics.rollout(params, State(zeros(2), zeros(2)), zeros(5, 3))
+    with pytest.raises(SamrlError, match="one number type"):
+        physics.rollout(params, State(zeros(2), zeros(2)), zeros(5, 2, dtype=torch.float64))
     with pytest.raises(NonFiniteError, match="period 0 of 5"):
         physics.rollout(params, State(zeros(2), zeros(2)), torch.full((5, 2), float("nan")))

@@ -15,7 +15,7 @@ def chain(n: int, joint: str, body: str = "") -> str:
     """n capsules, each on its own joint."""
     axes = ("0 1 0", "1 0 0", "0 0 1")
     text = "".join(
-        f'<body pos="{0.1 * (i > 0)} 0 0" {body}><joint {joint.format(axis=axes[i % 3])}/>'
+        f'<body name="b{i}" pos="{0.1 * (i > 0)} 0 0" {body}><joint {joint.format(axis=axes[i % 3])}/>'
         '<geom type="capsule" fromto="0 0 0 .1 0 0" size=".02"/>'
         for i in range(n)
     )
@@ -23,11 +23,12 @@ def chain(n: int, joint: str, body: str = "") -> str:
     return f"<mujoco>{option}<worldbody>{text}{'</body>' * n}</worldbody></mujoco>"
 
 
-FLOATING = """<mujoco><option timestep=".001"><flag contact="disable"/></option><worldbody><body pos="0 0 1" gravcomp=".7">
+FLOATING = """<mujoco><option timestep=".001"><flag contact="disable"/></option><worldbody>
+  <body name="a" pos="0 0 1" gravcomp=".7">
   <freejoint/><geom type="cylinder" size=".1 .01" density="500" pos=".01 .02 0"/>
-  <body pos=".1 0 0"><joint type="ball" pos="-.01 0 .02" stiffness=".5" damping=".01" armature=".02"/>
-    <geom type="box" size=".05 .02 .01" pos=".05 0 0"/><body pos=".05 0 .01"><geom type="sphere" size=".02"/></body>
-    <body pos=".1 0 0" euler="20 30 10"><joint type="slide" axis="1 1 0" damping=".2" stiffness="3"/>
+  <body name="b" pos=".1 0 0"><joint type="ball" pos="-.01 0 .02" stiffness=".5" damping=".01" armature=".02"/>
+    <geom type="box" size=".05 .02 .01" pos=".05 0 0"/><body name="c" pos=".05 0 .01"><geom type="sphere" size=".02"/></body>
+    <body name="d" pos=".1 0 0" euler="20 30 10"><joint type="slide" axis="1 1 0" damping=".2" stiffness="3"/>
       <joint axis="0 0 1" pos=".01 .02 0" stiffness=".3" damping=".01" armature=".001"/>
       <geom type="box" size=".05 .02 .03" pos=".05 .02 0"/></body></body></body></worldbody></mujoco>"""
 
@@ -69,10 +70,11 @@ def test_link_poses_equal_mujoco(name: str) -> None:
     scene, params, _ = compile_mjcf(SCENES[name], torch.float64)
     data = random_state(mj, 5)
     X = Physics(scene).link_poses(params, torch.tensor(data.qpos)).numpy()
-    last = [i for i in range(len(X)) if i + 1 == len(X) or i not in scene.parent[i + 1 :] or scene.nd[i] == 0]
-    assert np.allclose(np.sort(X[last, :3, 3].ravel())[-3:], np.sort(X[last, :3, 3].ravel())[-3:])
-    tips = {tuple(np.round(p, 9)) for p in X[:, :3, 3]}
-    assert {tuple(np.round(p, 9)) for p in data.xpos} <= tips
+    bodies = [mujoco.mj_id2name(mj, mujoco.mjtObj.mjOBJ_BODY, b) for b in range(mj.nbody)]
+    for b, name in enumerate(bodies):
+        link = X[scene.link(name)]
+        assert np.allclose(link[:3, 3], data.xpos[b], rtol=0, atol=1e-12), name
+        assert np.allclose(link[:3, :3].ravel(), data.xmat[b], rtol=0, atol=1e-12), name
 
 
 def test_fall_follows_mujoco() -> None:

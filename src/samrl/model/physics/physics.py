@@ -107,7 +107,7 @@ class Physics:
         self, params: Params, state: State, ref: Tensor, tau: Tensor | None
     ) -> tuple[Sequence[int], tuple[Tensor, Tensor, Tensor, Tensor, dict[str, Tensor]]]:
         """The batch's shape, and everything with the batch flattened to one axis and shared leaves spread over it."""
-        self._check(state, ref, tau)
+        self._check(params, state, ref, tau)
         leaves = self._leaves(params, state.q.dtype)
         batch = torch.broadcast_shapes(
             state.q.shape[:-1], state.qd.shape[:-1], ref.shape[1:-1], *(() if tau is None else (tau.shape[1:-1],)),
@@ -127,8 +127,13 @@ class Physics:
         ours["inertia"] = (params.inertia + params.inertia.transpose(-1, -2)) / 2
         return {name: ours[name] if name in ours else getattr(params, name) for name in (*LEAVES, "bound")}
 
-    def _check(self, state: State, ref: Tensor, tau: Tensor | None) -> None:
-        """Refuse arrays of the wrong width, which kernels would read past the end of."""
+    def _check(self, params: Params, state: State, ref: Tensor, tau: Tensor | None) -> None:
+        """Refuse what kernels would misread: mixed number types, and arrays of the wrong width."""
+        if not params.mass.dtype == state.q.dtype == state.qd.dtype == ref.dtype:
+            raise SamrlError(
+                f"physics takes one number type: parameters are {params.mass.dtype}, q is {state.q.dtype}, qd is "
+                f"{state.qd.dtype}, set-points are {ref.dtype}."
+            )
         for name, x, width in (
             ("state.q", state.q, self.scene.nq), ("state.qd", state.qd, self.scene.nv), ("setpoints", ref, self.scene.nv),
             *((("torques", tau, self.scene.nv),) if tau is not None else ()),
