@@ -49,6 +49,30 @@ class StatePolicy(nn.Module):
         return torch.tanh(self.net(x)) * self.limits
 
 
+@dataclass
+class Belief:
+    """How the estimate that a policy will act on differs from the truth: a constant offset in each episode and a little noise
+    at each step. offset_p (n, 3) [m], offset_r (n, 3) [rad]; noise_p [m], noise_r [rad]."""
+
+    offset_p: Tensor
+    offset_r: Tensor
+    noise_p: float
+    noise_r: float
+    generator: torch.Generator
+
+    def mistake(self, tip: Tensor, axis: Tensor) -> tuple[Tensor, Tensor]:
+        """The errors (n, 3) and (n, 3) of task.errors, as the estimate has them."""
+        draw = lambda: torch.randn(tip.shape, generator=self.generator)  # noqa: E731
+        return tip + self.offset_p + self.noise_p * draw(), axis + self.offset_r + self.noise_r * draw()
+
+    @staticmethod
+    def draw(count: int, s: TrainSettings, generator: torch.Generator) -> Belief:
+        """Normal offsets, as far as `s` says for half of the environments; the other half see the truth but for noise."""
+        off = (torch.arange(count) % 2 == 0).float()[:, None]
+        normal = lambda: torch.randn(count, 3, generator=generator)  # noqa: E731
+        return Belief(s.offset_p * off * normal(), s.offset_r * off * normal(), s.noise_p, s.noise_r, generator)
+
+
 class Expert:
     """The state policy bound to a model and a task."""
 
@@ -57,17 +81,21 @@ class Expert:
         g = model.gains
         self.policy = StatePolicy((g.max_translation, g.max_rotation), torch.Generator().manual_seed(seed))
 
-    def act(self, twin: Twin, command: Command) -> Tensor:
-        """Action (*batch, 6) for a batch of situations."""
+    def act(self, twin: Twin, command: Command, belief: Belief | None = None) -> Tensor:
+        """Action (*batch, 6) for a batch of situations, as they are or as `belief` mistakes them."""
         tip, axis = self.task.errors(self.model.poses(twin))
+        if belief is not None:
+            tip, axis = belief.mistake(tip, axis)
         lead = lie.local(self.model.chain.tool(twin.state.q), command.X_WE)
         return self.policy(tip, axis, lead)
 
-    def rollout(self, twin: Twin, command: Command, steps: int) -> tuple[Twin, Command, Tensor, Tensor]:
+    def rollout(
+        self, twin: Twin, command: Command, steps: int, belief: Belief | None = None
+    ) -> tuple[Twin, Command, Tensor, Tensor]:
         """Follow the policy: the last situation, costs (steps, *batch), success so far (*batch)."""
         costs, done = [], torch.zeros(twin.state.q.shape[:-1], dtype=torch.bool)
         for _ in range(steps):
-            twin, command = self.model.step(twin, command, self.act(twin, command))
+            twin, command = self.model.step(twin, command, self.act(twin, command, belief))
             m = self.task.measures(self.model.poses(twin))
             costs.append(self.task.cost(m))
             done = done | self.task.success(m).detach()
@@ -78,7 +106,9 @@ class Expert:
 class TrainSettings:
     """iterations: of one window each; batch: environments; window: control steps back-propagated through; learning_rate: of
     Adam, cosine to a twentieth; max_gradient: largest norm; episode: control steps
-    before an environment starts anew."""
+    before an environment starts anew. The policy will act on estimates in worlds with other contact, so it is trained with
+    mistaken beliefs (offset_p [m], offset_r [rad], noise_p [m], noise_r [rad]: standard deviations, see Belief), with friction
+    from an interval and with joint stiffness off by up to the share `stiffness`."""
 
     iterations: int = 300
     batch: int = 64
@@ -86,6 +116,12 @@ class TrainSettings:
     learning_rate: float = 3e-3
     max_gradient: float = 1.0
     episode: int = 60
+    offset_p: float = 0.001
+    offset_r: float = 0.015
+    noise_p: float = 0.0003
+    noise_r: float = 0.003
+    friction: tuple[float, float] = (0.15, 0.5)
+    stiffness: float = 0.2
 
 
 def train(
@@ -97,10 +133,12 @@ def train(
     cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.iterations, settings.learning_rate / 20)
     n = settings.batch
     twin, command = random_start(expert.model, expert.task, n, generator)
+    twin = vary_physics(twin, n, settings, generator)
+    belief = Belief.draw(n, settings, generator)
     age = torch.randint(settings.episode, (n,), generator=generator)
     history = []
     for i in range(settings.iterations):
-        twin, command, costs, _ = expert.rollout(twin, command, settings.window)
+        twin, command, costs, _ = expert.rollout(twin, command, settings.window, belief)
         loss = costs.mean()
         optimizer.zero_grad()
         loss.backward()
@@ -118,8 +156,19 @@ def train(
         if bool(old.any()):
             fresh = random_start(expert.model, expert.task, n, generator)
             twin, command = select(old, fresh, (twin, command))
+            new = Belief.draw(n, settings, generator)
+            belief.offset_p[old], belief.offset_r[old] = new.offset_p[old], new.offset_r[old]
             age[old] = 0
     return history
+
+
+def vary_physics(twin: Twin, count: int, s: TrainSettings, generator: torch.Generator) -> Twin:
+    """A friction and a joint stiffness of its own for every environment."""
+    u = torch.rand(count, 2, generator=generator)
+    p, (low, high) = twin.params, s.friction
+    friction = (low + (high - low) * u[:, :1]).expand(count, p.friction.shape[-1]).to(p.friction.dtype)
+    stiffness = p.stiffness * (1 + s.stiffness * (2 * u[:, 1:] - 1)).to(p.stiffness.dtype)
+    return twin.replace(params=replace(p, friction=friction, stiffness=stiffness))
 
 
 def random_start(model: Model, task: Task, count: int, generator: torch.Generator) -> tuple[Twin, Command]:

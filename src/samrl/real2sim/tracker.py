@@ -10,37 +10,52 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from samrl.core import lie
 from samrl.core.camera import Camera, Roi
 from samrl.core.types import RGBD
 from samrl.core.world import World
-from samrl.model.model import Model
+from samrl.model.model import Model, body_pose, set_body_pose
 from samrl.model.scene import Twin
 from samrl.real2sim.frames import Crop, choose_roi, make_crop
-from samrl.real2sim.update import UpdateReport, UpdateSettings, locate, update
+from samrl.real2sim.update import Prior, Priors, UpdateReport, UpdateSettings, locate, update
 
 
 class Tracker:
-    """Keeps a twin aligned through an episode. A first update is from far: a wide crop and several starts bring the bodies
-    near, then, as at every later step, one crop around each body.
+    """Keeps a twin aligned through an episode.
+
+    A body that may be centimetres away is first located on a wide crop from several starts; then, as at every later step, each
+    body is aligned on a crop around it. Estimates of bodies that do not move in their parents are averaged over the steps, each
+    weighted by how many of the body's pixels were seen.
 
     Args:
         camera: the whole native image's camera; its pose is set at each look.
+        known: body -> (about [m], about [rad]) how far it may be from its first estimate; bodies that are not named, and
+            those beyond NEAR, are located first.
     """
 
-    WIDE, WIDE_SIZE, WIDE_PIXEL = 0.40, 96, 0.004  # the wide crop: metres across at least, pixels
+    WIDE, WIDE_SIZE, WIDE_PIXEL = 0.40, 96, 0.004  # the wide crop: metres across at least, pixels, metres a pixel
     NEAR_SIZE, PIXEL = 96, 0.0012  # the near crops: pixels, metres a pixel
+    NEAR = 0.010  # a body known this well needs no locating [m]
+    MEMORY = 8.0  # at most so many full views count in the average
 
-    def __init__(self, model: Model, camera: Camera, settings: UpdateSettings | None = None) -> None:
-        self.model, self.camera = model, camera
+    def __init__(
+        self, model: Model, camera: Camera, settings: UpdateSettings | None = None,
+        known: dict[str, tuple[float, float]] | None = None,
+    ) -> None:  # fmt: skip
+        self.model, self.camera, self.known = model, camera, known or {}
         self.first = settings or UpdateSettings(bodies=model.updatable)
         self.later = replace(self.first, fine_steps=8, rate_p=0.0005, rate_r=0.005, rate_color=0.02)
-        self.aligned = False
+        self.far = tuple(b for b in self.first.bodies if self.known.get(b, (1.0, 1.0))[0] > self.NEAR)
+        self.seen = dict.fromkeys(self.first.bodies, 0.0)
+        self.nominal: dict[str, torch.Tensor] | None = None
 
     def observe(self, world: World, twin: Twin, X_WC: np.ndarray) -> tuple[Twin, UpdateReport, list[RGBD], dict[str, float]]:
         """Look and align. Returns the twin, the report, the images of the last look, and seconds spent in look and update."""
         self.camera = self.camera.at(torch.as_tensor(X_WC, dtype=torch.float64))
         times = {"look": 0.0, "update": 0.0}
-        if not self.aligned:
+        if self.nominal is None:
+            self.nominal = {b: body_pose(self.model.scene, twin.params, b) for b in self.first.bodies}
+        if self.far:
             with timed(times, "look"):
                 images = world.look(X_WC, [self.wide_roi(twin)])
             with timed(times, "update"):
@@ -62,17 +77,42 @@ class Tracker:
         return [choose_roi(self.camera, p, self.NEAR_SIZE, self.PIXEL) for p in centers]
 
     def locate(self, twin: Twin, image: RGBD) -> Twin:
-        """Bring the bodies near by a wide image."""
-        return locate(self.model, twin, [make_crop(image, self.first.bodies, self.WIDE_SIZE, self.camera)], self.first)
+        """Bring far bodies near by a wide image."""
+        crop = make_crop(image, self.first.bodies, self.WIDE_SIZE, self.camera)
+        return locate(self.model, twin, [crop], replace(self.first, bodies=self.far))
 
     def crops(self, images: Sequence[RGBD]) -> list[Crop]:
         return [make_crop(image, self.first.bodies, self.NEAR_SIZE, self.camera) for image in images]
 
     def update(self, twin: Twin, images: Sequence[RGBD]) -> tuple[Twin, UpdateReport]:
         """Align the twin with near images."""
-        twin, report = update(self.model, twin, self.crops(images), self.later if self.aligned else self.first)
-        self.aligned = self.aligned or not report.lost
-        return twin, report
+        fresh = not all(self.seen.values())
+        new, report = update(self.model, twin, self.crops(images), self.first if fresh else self.later, self.priors(twin))
+        self.far = tuple(b for b in self.far if b in report.lost)
+        return self.average(twin, new, report), report
+
+    def priors(self, twin: Twin) -> Priors:
+        """What was known before the first image, about where each body's parent is now."""
+        X_WL, scene, priors = self.model.link_poses(twin), self.model.scene, {}
+        for body, (p, r) in self.known.items():
+            parent = int(scene.parent[scene.link(body)])
+            assert self.nominal is not None
+            sigma = torch.tensor([p] * 3 + [r] * 3, dtype=X_WL.dtype)
+            priors[body] = Prior(X_WL[parent] @ self.nominal[body], sigma)
+        return priors
+
+    def average(self, old: Twin, new: Twin, report: UpdateReport) -> Twin:
+        """Move each estimate only by the share that this view has in all that was seen of the body."""
+        scene, params = self.model.scene, new.params
+        for body, pixels in report.visible.items():
+            if body in report.lost:
+                continue
+            full = max(self.seen[body] / self.MEMORY, pixels)
+            self.seen[body] = min(self.seen[body] + pixels, self.MEMORY * full)
+            X_old, X_new = body_pose(scene, old.params, body), body_pose(scene, params, body)
+            share = pixels / self.seen[body]
+            params = set_body_pose(scene, params, body, lie.retract(X_old, share * lie.local(X_old, X_new)))
+        return new.replace(params=params)
 
     def pictures(self, images: Sequence[RGBD], before: Twin, after: Twin) -> dict[str, np.ndarray]:
         """uint8 pictures of the first crop: world, twin before, twin after."""

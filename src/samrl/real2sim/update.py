@@ -25,7 +25,7 @@ from samrl.real2sim.losses import earth_mover, masked_color, transport_plan
 class UpdateSettings:
     """Attributes:
     bodies: whose pose and colour are free.
-    weight_color, weight_emd [1/m]: λ1 and λ2.
+    weight_color, weight_emd [1/m], weight_prior: λ1, λ2, and of what is known before any image.
     points, coarse_points: at most so many a cloud, in the fine and the coarse stage.
     coarse_steps, coarse_yaws [rad]: iterations of the coarse stage and the turns about the vertical that it starts from.
     wide_steps, fine_steps: iterations of the fine stage on the wide crop and on the near ones; replan: iterations between two transport plans.
@@ -37,6 +37,7 @@ class UpdateSettings:
 
     bodies: tuple[str, ...] = ("block", "peg")
     weight_color: float = 1.0
+    weight_prior: float = 0.02
     weight_emd: float = 10.0
     points: int = 192
     coarse_steps: int = 6
@@ -51,6 +52,17 @@ class UpdateSettings:
     min_pixels: float = 12.0
     clearance: float = 0.015
     margin: int = 2
+
+
+@dataclass(frozen=True)
+class Prior:
+    """What is known of a body before any image: its mean pose X_WB (4, 4) and standard deviations sigma (6) [m, rad]."""
+
+    X_WB: Tensor
+    sigma: Tensor
+
+
+Priors = dict[str, Prior]
 
 
 @dataclass
@@ -72,8 +84,11 @@ class UpdateReport:
 class Problem:
     """One update: the crops, the fixed poses of everything that stays, and the loss as a function of the free poses."""
 
-    def __init__(self, model: Model, twin: Twin, crops: Sequence[Crop], settings: UpdateSettings) -> None:
+    def __init__(
+        self, model: Model, twin: Twin, crops: Sequence[Crop], settings: UpdateSettings, priors: Priors | None = None
+    ) -> None:
         self.model, self.twin, self.crops, self.s = model, twin, crops, settings
+        self.priors = [(priors or {}).get(b) for b in settings.bodies]
         self.X_WL = model.link_poses(twin).detach()
         self.links = [model.scene.link(b) for b in settings.bodies]
         self.X0 = self.X_WL[self.links]
@@ -161,8 +176,16 @@ class Problem:
                 columns.append(torch.zeros(len(X)))
                 continue
             color = masked_color(image.color, image.masks[body], self.color, self.masks[b], self.weight).sum(-1)
-            columns.append(self.s.weight_color * color + self.s.weight_emd * self.emd(X, b, plans, points))
+            columns.append(self.s.weight_color * color + self.s.weight_emd * self.emd(X, b, plans, points) + self.prior(X, b))
         return torch.stack(columns, -1)
+
+    def prior(self, X: Tensor, b: int) -> Tensor:
+        """How unlikely the pose of body b is before any image, for every start (K): half the squared deviation in units of
+        its standard deviation, weighted."""
+        known = self.priors[b]
+        if known is None:
+            return torch.zeros(len(X))
+        return 0.5 * self.s.weight_prior * (lie.local(known.X_WB, X[:, b]) / known.sigma).square().sum(-1)
 
     def emd(self, X: Tensor, b: int, plans: list[list[tuple | None]], points: list[list[Tensor | None]]) -> Tensor:
         """Earth Mover Distance of body b for every start (K) [m] under fixed plans."""
@@ -293,11 +316,13 @@ def locate(model: Model, twin: Twin, crops: Sequence[Crop], settings: UpdateSett
     return new.replace(params=_colors_of(new.params, params, problem, best))
 
 
-def update(model: Model, twin: Twin, crops: Sequence[Crop], settings: UpdateSettings) -> tuple[Twin, UpdateReport]:
+def update(
+    model: Model, twin: Twin, crops: Sequence[Crop], settings: UpdateSettings, priors: Priors | None = None
+) -> tuple[Twin, UpdateReport]:
     """Align the twin with one exposure, from near: `twin` is unbatched, its arm at the measured joint angles; `crops` are
     equally large crops of one exposure."""
     began = time.perf_counter()
-    problem = Problem(model, twin, crops, settings)
+    problem = Problem(model, twin, crops, settings, priors)
     message = _message(problem, settings)
     if not any(problem.seen):
         return twin, UpdateReport(problem.visible, settings.bodies, 0.0, 0.0, message=message)

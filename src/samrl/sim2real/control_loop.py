@@ -82,7 +82,7 @@ def run_episode(
     the loop itself never does."""
     observation = world.reset(seed)
     twin = Twin(model.params, model.state(torch.as_tensor(observation.arm.q, dtype=model.dtype)))
-    tracker = Tracker(model, native_camera(task, observation.X_WC))
+    tracker = Tracker(model, native_camera(task, observation.X_WC), known=task.known())
     episode = Episode(seed, poses=[_as_lists(model.poses(twin))])
     for step in range(horizon or task.horizon):
         times: dict[str, float] = {}

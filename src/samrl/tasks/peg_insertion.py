@@ -100,6 +100,11 @@ class PegInsertion:
         """A quarter of a millimetre of radial clearance and no chamfer."""
         return PegInsertion(scene=scene(PEG_RADIUS + 0.00025, 0.0))
 
+    def known(self) -> dict[str, tuple[float, float]]:
+        """How far [m, rad] bodies lie from where the twin first believes them, as the cell's engineer knows it."""
+        r = self.ranges
+        return {"block": (r.block_xy, r.block_yaw), "peg": (r.slip, r.slip_tilt)}
+
     def look_at(self) -> Tensor:
         return torch.tensor([BLOCK_P[0], BLOCK_P[1], BLOCK_P[2] + BLOCK_HALF[2] + 0.045], dtype=torch.float64)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -53,6 +53,18 @@ class Task(Protocol):
 
     def success(self, measures: Measures) -> Tensor:
         """(*batch) boolean."""
+        ...
+
+    def known(self) -> dict[str, tuple[float, float]]:
+        """Body -> how far its pose may be from where the twin first believes it: about [m] and [rad]."""
+        ...
+
+    def errors(self, poses: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """What separates the tool's load from its target, in the world's axes: (*batch, 3) [m] and (*batch, 3) [rad]."""
+        ...
+
+    def sample(self, count: int, generator: torch.Generator) -> Any:
+        """`count` draws of what a reset hides, for learning in the twin."""
         ...
 
     def look_at(self) -> torch.Tensor:
