@@ -37,11 +37,10 @@ def test_gradient_is_that_of_the_distance() -> None:
 
 
 def test_masked_color_sees_outlines_of_black_bodies() -> None:
-    mask = torch.zeros(8, 8)
-    mask[2:5, 2:5] = 1
-    black, weight = torch.zeros(8, 8, 3), torch.ones(8, 8)
+    mask = torch.zeros(1, 8, 8)
+    mask[:, 2:5, 2:5] = 1
+    black, weight = torch.zeros(1, 8, 8, 3), torch.ones(1, 8, 8)
     assert float(masked_color(black, mask, black, mask, weight)) == 0
-    assert float(masked_color(black, mask, black, mask.roll(1, 0), weight)) > 0
-    hidden = weight.clone()
-    hidden[:, :] = 0
-    assert float(masked_color(black, mask, black, mask.roll(1, 0), hidden)) == 0
+    assert float(masked_color(black, mask, black, mask.roll(1, 1), weight)) > 0
+    hidden = torch.zeros_like(weight)
+    assert float(masked_color(black, mask, black, mask.roll(1, 1), hidden)) == 0

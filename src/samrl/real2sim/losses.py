@@ -9,14 +9,14 @@ from torch import Tensor
 
 
 def masked_color(color: Tensor, mask: Tensor, color_real: Tensor, mask_real: Tensor, weight: Tensor) -> Tensor:
-    """Sum over pixels of |G ⊗ (I, 1) − G' ⊗ (I', 1)| per pixel of G', so that a small body counts as much as a large one:
-    (*batch, S, S, 3) and (*batch, S, S) -> (*batch).
+    """Sum over crops and pixels of |G ⊗ (I, 1) − G' ⊗ (I', 1)| per pixel of G', so that a small body counts as much as a
+    large one: (*batch, C, S, S, 3) and (*batch, C, S, S) -> (*batch).
 
     The appended 1 compares the masks themselves, so that a body of its background's colour, or a dark one, still has an
-    outline. `weight` (*batch, S, S) leaves out pixels whose occluder the twin draws too coarsely."""
+    outline. `weight` (C, S, S) leaves out pixels whose occluder the twin draws too coarsely."""
     image = mask[..., None] * color - mask_real[..., None] * color_real
     per_pixel = image.abs().mean(-1) + (mask - mask_real).abs()
-    return (per_pixel * weight).sum((-2, -1)) / (mask_real * weight).sum((-2, -1)).clamp_min(1.0)
+    return (per_pixel * weight).sum((-3, -2, -1)) / (mask_real * weight).sum().clamp_min(1.0)
 
 
 def transport_plan(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:

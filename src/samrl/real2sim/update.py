@@ -175,7 +175,7 @@ class Problem:
             if not self.seen[b]:
                 columns.append(torch.zeros(len(X)))
                 continue
-            color = masked_color(image.color, image.masks[body], self.color, self.masks[b], self.weight).sum(-1)
+            color = masked_color(image.color, image.masks[body], self.color, self.masks[b], self.weight)
             columns.append(self.s.weight_color * color + self.s.weight_emd * self.emd(X, b, plans, points) + self.prior(X, b))
         return torch.stack(columns, -1)
 
