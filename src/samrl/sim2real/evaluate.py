@@ -134,8 +134,9 @@ def _fan_out(make: Make, seeds: Sequence[int], workers: int) -> Iterator[tuple[R
             "with fewer --workers."
         ) from e
     finally:
+        processes = list((pool._processes or {}).values())  # shutdown forgets them
         pool.shutdown(wait=False, cancel_futures=True)
-        for process in list((getattr(pool, "_processes", None) or {}).values()):
+        for process in processes:
             process.terminate()  # a worker in the middle of an episode has nothing to save
 
 
