@@ -64,7 +64,7 @@ def test_a_full_disk_is_a_sentence_and_loses_nothing(folder, full_disk):
         lambda: folder.append_episode(episode(2)),
         lambda: runs.write_json(folder.path / runs.SUMMARY, {"value": 2}),
     ):
-        with pytest.raises(RunFolderError, match=r"the disk is full: .* --resume\."):
+        with pytest.raises(RunFolderError, match=r"the disk is full: .* with --resume\."):
             write()
     full_disk(False)
     assert [e["seed"] for e in folder.episodes()] == [1]

@@ -271,7 +271,7 @@ def _disk(path: Path) -> Iterator[None]:
         if e.errno in (errno.ENOSPC, errno.EDQUOT):
             raise RunFolderError(
                 f"the disk is full: {path} could not be written. Everything that had been finished is kept; free some "
-                "space, then go on with --resume."
+                "space and give the same command again, `samrl run` with --resume."
             ) from e
         raise RunFolderError(f"{path} cannot be written ({_first_line(e)}); name another folder by --out.") from e
 
