@@ -58,7 +58,9 @@ def visible_fraction(model, twin: Twin, camera, body: str, mask: np.ndarray) -> 
     alone[link] = X[link]
     crop = camera.crop(roi, 128)
     with torch.no_grad():
-        area = float(model.renderer.render(twin.params, alone, Camera(128, 128, crop.K.float(), crop.X_WC.float())).masks[body].sum())
+        area = float(
+            model.renderer.render(twin.params, alone, Camera(128, 128, crop.K.float(), crop.X_WC.float())).masks[body].sum()
+        )
     return float(mask.sum()) / max(1.0, area * (roi.side / 128) ** 2)
 
 

@@ -208,7 +208,14 @@ def detach(twin: Twin, command: Command) -> tuple[Twin, Command]:
 
 
 def optimize_trajectories(
-    model: Model, task: Task, twin: Twin, command: Command, *, steps: int = 40, iterations: int = 60, learning_rate: float = 0.1
+    model: Model,
+    task: Task,
+    twin: Twin,
+    command: Command,
+    *,
+    steps: int = 40,
+    iterations: int = 60,
+    learning_rate: float = 0.1,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Action sequences by gradient descent on the summed cost of state, all environments in parallel, from zero actions.
 

@@ -63,9 +63,7 @@ class Model:
     def state(self, q: Tensor, qd: Tensor | None = None) -> State:
         """The scene's state with the arm at q (*batch, n)."""
         q = torch.as_tensor(q, dtype=self.dtype, device=self.device)
-        return State(
-            q, torch.zeros_like(q) if qd is None else torch.as_tensor(qd, dtype=self.dtype, device=self.device)
-        )
+        return State(q, torch.zeros_like(q) if qd is None else torch.as_tensor(qd, dtype=self.dtype, device=self.device))
 
     def at_rest(self, q: Tensor) -> Command:
         """A command that keeps the arm where it is."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -73,9 +74,14 @@ def make_crop(rgbd: RGBD, bodies: tuple[str, ...], size: int, native: Camera) ->
     if side != rgbd.camera.height or side % size:
         raise ImageError(f"a crop of {size} pixels needs a square image whose side is a multiple of {size}, not {side}.")
     k = side // size
-    block = lambda x: np.asarray(x, np.float32).reshape(size, k, size, k, *np.shape(x)[2:]).mean((1, 3))  # noqa: E731
-    depth, valid = np.asarray(rgbd.depth, np.float32), np.asarray(rgbd.valid, np.float32)
 
+    def block(x: Any) -> np.ndarray:
+        """Means of k × k pixels; rows first, since adding whole rows is what memory likes."""
+        x = np.asarray(x, np.float32)
+        rows = x.reshape(size, k, -1).sum(1)
+        return rows.reshape(size, size, k, *x.shape[2:]).sum(2) / np.float32(k * k)
+
+    depth, valid = np.asarray(rgbd.depth, np.float32), np.asarray(rgbd.valid, np.float32)
 
     def mean_depth(own: np.ndarray) -> Tensor:
         reads, total = block(own * valid), block(own * valid * depth)

@@ -34,7 +34,7 @@ class Tracker:
     """
 
     WIDE, WIDE_SIZE, WIDE_PIXEL = 0.40, 96, 0.004  # the wide crop: metres across at least, pixels, metres a pixel
-    NEAR_SIZE, PIXEL = 96, 0.0012  # the near crops: pixels, metres a pixel
+    FIRST_SIZE, LATER_SIZE, PIXEL = 96, 64, 0.0012  # the near crops: pixels at first and later, metres a pixel
     NEAR = 0.010  # a body known this well needs no locating [m]
     MEMORY = 8.0  # at most so many full views count in the average
 
@@ -44,7 +44,7 @@ class Tracker:
     ) -> None:  # fmt: skip
         self.model, self.camera, self.known = model, camera, known or {}
         self.first = settings or UpdateSettings(bodies=model.updatable)
-        self.later = replace(self.first, fine_steps=8, rate_p=0.0005, rate_r=0.005, rate_color=0.02)
+        self.later = replace(self.first, fine_steps=6, rate_p=0.0005, rate_r=0.005, rate_color=0.02)
         self.far = tuple(b for b in self.first.bodies if self.known.get(b, (1.0, 1.0))[0] > self.NEAR)
         self.seen = dict.fromkeys(self.first.bodies, 0.0)
         self.nominal: dict[str, torch.Tensor] | None = None
@@ -66,6 +66,16 @@ class Tracker:
             twin, report = self.update(twin, images)
         return twin, report, images, times
 
+    @property
+    def fresh(self) -> bool:
+        """Some body has not been seen yet."""
+        return not all(self.seen.values())
+
+    @property
+    def size(self) -> int:
+        """Pixels across the near crops of the next look."""
+        return self.FIRST_SIZE if self.fresh else self.LATER_SIZE
+
     def wide_roi(self, twin: Twin) -> Roi:
         """A region of the native image around all bodies as they are believed to be."""
         middle = torch.stack([X[:3, 3] for X in self.model.poses(twin).values()]).mean(0).double()
@@ -74,7 +84,7 @@ class Tracker:
     def rois(self, twin: Twin) -> list[Roi]:
         """Regions of the native image around each projected estimate."""
         centers = [X[:3, 3].double() for X in self.model.poses(twin).values()]
-        return [choose_roi(self.camera, p, self.NEAR_SIZE, self.PIXEL) for p in centers]
+        return [choose_roi(self.camera, p, self.size, self.PIXEL) for p in centers]
 
     def locate(self, twin: Twin, image: RGBD) -> Twin:
         """Bring far bodies near by a wide image."""
@@ -82,12 +92,13 @@ class Tracker:
         return locate(self.model, twin, [crop], replace(self.first, bodies=self.far))
 
     def crops(self, images: Sequence[RGBD]) -> list[Crop]:
-        return [make_crop(image, self.first.bodies, self.NEAR_SIZE, self.camera) for image in images]
+        return [make_crop(image, self.first.bodies, self.size, self.camera) for image in images]
 
     def update(self, twin: Twin, images: Sequence[RGBD]) -> tuple[Twin, UpdateReport]:
         """Align the twin with near images."""
-        fresh = not all(self.seen.values())
-        new, report = update(self.model, twin, self.crops(images), self.first if fresh else self.later, self.priors(twin))
+        new, report = update(
+            self.model, twin, self.crops(images), self.first if self.fresh else self.later, self.priors(twin)
+        )
         self.far = tuple(b for b in self.far if b in report.lost)
         return self.average(twin, new, report), report
 
@@ -115,11 +126,17 @@ class Tracker:
         return new.replace(params=params)
 
     def pictures(self, images: Sequence[RGBD], before: Twin, after: Twin) -> dict[str, np.ndarray]:
-        """uint8 pictures of the first crop: world, twin before, twin after."""
-        crop = self.crops(images[:1])[0]
-        draw = lambda twin: self.model.render(twin, crop.camera).color.detach().numpy()  # noqa: E731
-        pictures = {"world": crop.color.numpy(), "before": draw(before), "after": draw(after)}
-        return {k: (v.clip(0, 1) * 255).astype(np.uint8) for k, v in pictures.items()}
+        """uint8 pictures (H, W, 3), the crops of one look side by side at native resolution: world, twin before and after."""
+        crops = [make_crop(image, self.first.bodies, image.camera.width, self.camera) for image in images]
+        side = min(c.camera.width for c in crops)
+
+        def draw(twin: Twin) -> list[np.ndarray]:
+            with torch.no_grad():
+                return [self.model.render(twin, c.camera).color.numpy()[:side, :side] for c in crops]
+
+        world = [c.color.numpy()[:side, :side] for c in crops]
+        rows = {"world": world, "before": draw(before), "after": draw(after)}
+        return {k: (np.concatenate(v, 1).clip(0, 1) * 255).astype(np.uint8) for k, v in rows.items()}
 
 
 @contextmanager

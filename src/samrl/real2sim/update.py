@@ -40,12 +40,12 @@ class UpdateSettings:
     weight_prior: float = 0.02
     weight_emd: float = 10.0
     points: int = 192
-    coarse_steps: int = 6
+    coarse_steps: int = 5
     coarse_points: int = 96
     coarse_yaws: tuple[float, ...] = (0.0, -0.4, 0.4, -0.8, 0.8)
-    wide_steps: int = 10
+    wide_steps: int = 12
     fine_steps: int = 24
-    replan: int = 6
+    replan: int = 8
     rate_p: float = 0.0015
     rate_r: float = 0.015
     rate_color: float = 0.05
@@ -176,7 +176,9 @@ class Problem:
                 columns.append(torch.zeros(len(X)))
                 continue
             color = masked_color(image.color, image.masks[body], self.color, self.masks[b], self.weight)
-            columns.append(self.s.weight_color * color + self.s.weight_emd * self.emd(X, b, plans, points) + self.prior(X, b))
+            columns.append(
+                self.s.weight_color * color + self.s.weight_emd * self.emd(X, b, plans, points) + self.prior(X, b)
+            )
         return torch.stack(columns, -1)
 
     def prior(self, X: Tensor, b: int) -> Tensor:
@@ -258,7 +260,9 @@ def fine(problem: Problem, X0: Tensor) -> tuple[Tensor, Params, Tensor, Tensor]:
     each = lambda leaf: leaf[:, None].expand(K, len(problem.crops), *leaf.shape[1:])  # noqa: E731
     free_colors = torch.stack(problem.geoms).any(0)[:, None].float()
     step = torch.tensor([s.rate_p] * 3 + [s.rate_r] * 3)
-    optimizer = torch.optim.Adam([{"params": [pose], "lr": 1.0}, {"params": [tint, light], "lr": s.rate_color}], betas=(0.8, 0.95))
+    optimizer = torch.optim.Adam(
+        [{"params": [pose], "lr": 1.0}, {"params": [tint, light], "lr": s.rate_color}], betas=(0.8, 0.95)
+    )
     first = best = torch.zeros(K, B)
     best_X = X0
     plans, points = problem.plans(X0)
@@ -303,17 +307,28 @@ def _match_colors(problem: Problem, X: Tensor, params: Params) -> Tensor:
 def locate(model: Model, twin: Twin, crops: Sequence[Crop], settings: UpdateSettings) -> Twin:
     """Bring bodies that may be centimetres away near to where the images show them: the coarse stage from several starts,
     and of those the one whose loss is least."""
-    far = replace(settings, points=settings.coarse_points, margin=0, fine_steps=settings.wide_steps, rate_p=0.003, rate_r=0.06)
+    far = replace(
+        settings, points=settings.coarse_points, margin=0, fine_steps=settings.wide_steps, rate_p=0.003, rate_r=0.06
+    )
     problem = Problem(model, twin, crops, far)
     if not any(problem.seen):
         return twin
     X = coarse(problem, torch.cat([_turned(problem.X0[None], yaw) for yaw in settings.coarse_yaws]))
-    X, params, _, last = fine(problem, X)
+    X, params, _, last = fine(problem, _best_two(problem, X))
     best = last.argmin(0)
     keep = torch.tensor(problem.seen)[:, None, None]
     found = X[best, torch.arange(len(settings.bodies))]
     new = _put(model, twin, settings.bodies, torch.where(keep, found, problem.X0))
     return new.replace(params=_colors_of(new.params, params, problem, best))
+
+
+def _best_two(problem: Problem, X: Tensor) -> Tensor:
+    """The two best of the starts (K, B, 4, 4) for each body on its own: (2, B, 4, 4)."""
+    with torch.no_grad():
+        tint = torch.stack([_match_colors(problem, X[k : k + 1], problem.twin.params) for k in range(len(X))])
+        color = (problem.twin.params.color * tint.exp())[:, None].expand(-1, len(problem.crops), -1, -1)
+        order = problem.loss(X, problem.twin.params.replace(color=color), *problem.plans(X)).argsort(0)[:2]
+    return torch.stack([X[order[:, b], b] for b in range(X.shape[1])], 1)
 
 
 def update(

@@ -50,9 +50,7 @@ def _body(parent: ET.Element, body: Body, custom: ET.Element) -> ET.Element:
             armature=str(h.armature), damping=str(h.damping),
         )  # fmt: skip
     if body.mass > 0:
-        ET.SubElement(
-            element, "inertial", pos=_numbers(body.com), mass=str(body.mass), fullinertia=_numbers(body.inertia)
-        )
+        ET.SubElement(element, "inertial", pos=_numbers(body.com), mass=str(body.mass), fullinertia=_numbers(body.inertia))
     for i, solid in enumerate(body.solids):
         _geom(element, f"{body.name}/{i}", solid, custom)
     return element
