@@ -108,7 +108,7 @@ class TrainSettings:
     Adam, cosine to a twentieth; max_gradient: largest norm; episode: control steps
     before an environment starts anew. The policy will act on estimates in worlds with other contact, so it is trained with
     mistaken beliefs (offset_p [m], offset_r [rad], noise_p [m], noise_r [rad]: standard deviations, see Belief), with friction
-    from an interval and with joint stiffness off by up to the share `stiffness`."""
+    from an interval, with joint stiffness off by up to the share `stiffness`, and with shapes between the task's two ends."""
 
     iterations: int = 300
     batch: int = 64
@@ -133,7 +133,7 @@ def train(
     cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.iterations, settings.learning_rate / 20)
     n = settings.batch
     twin, command = random_start(expert.model, expert.task, n, generator)
-    twin = vary_physics(twin, n, settings, generator)
+    twin = vary_physics(expert, twin, n, settings, generator)
     belief = Belief.draw(n, settings, generator)
     age = torch.randint(settings.episode, (n,), generator=generator)
     history = []
@@ -162,13 +162,20 @@ def train(
     return history
 
 
-def vary_physics(twin: Twin, count: int, s: TrainSettings, generator: torch.Generator) -> Twin:
-    """A friction and a joint stiffness of its own for every environment."""
+def vary_physics(expert: Expert, twin: Twin, count: int, s: TrainSettings, generator: torch.Generator) -> Twin:
+    """A friction, a joint stiffness and shapes of its own for every environment; every third keeps the task's shapes."""
     u = torch.rand(count, 2, generator=generator)
     p, (low, high) = twin.params, s.friction
     friction = (low + (high - low) * u[:, :1]).expand(count, p.friction.shape[-1]).to(p.friction.dtype)
     stiffness = p.stiffness * (1 + s.stiffness * (2 * u[:, 1:] - 1)).to(p.stiffness.dtype)
-    return twin.replace(params=replace(p, friction=friction, stiffness=stiffness))
+    size = p.geom_size.expand(count, *p.geom_size.shape[-2:]).clone()
+    for name, ends in expert.task.shapes().items():
+        a, b = torch.tensor(ends, dtype=size.dtype)
+        drawn = a + (b - a) * torch.rand(count, len(a), generator=generator).to(size.dtype)
+        keep = torch.arange(count) % 3 == 0
+        geom = expert.model.scene.geom_names.index(name)
+        size[:, geom, : len(a)] = torch.where(keep[:, None], size[:, geom, : len(a)], drawn)
+    return twin.replace(params=replace(p, friction=friction, stiffness=stiffness, geom_size=size))
 
 
 def random_start(model: Model, task: Task, count: int, generator: torch.Generator) -> tuple[Twin, Command]:

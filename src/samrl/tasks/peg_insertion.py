@@ -105,6 +105,11 @@ class PegInsertion:
         r = self.ranges
         return {"block": (r.block_xy, r.block_yaw), "peg": (r.slip, r.slip_tilt)}
 
+    def shapes(self) -> dict[str, tuple[tuple[float, ...], tuple[float, ...]]]:
+        """The hole, from a quarter of a millimetre of clearance without chamfer to the nominal one."""
+        easy = (*BLOCK_HALF, HOLE_RADIUS, HOLE_DEPTH, HOLE_CHAMFER)
+        return {"block/0": ((*BLOCK_HALF, PEG_RADIUS + 0.00025, HOLE_DEPTH, 0.0), easy)}
+
     def look_at(self) -> Tensor:
         return torch.tensor([BLOCK_P[0], BLOCK_P[1], BLOCK_P[2] + BLOCK_HALF[2] + 0.045], dtype=torch.float64)
 

@@ -59,6 +59,10 @@ class Task(Protocol):
         """Body -> how far its pose may be from where the twin first believes it: about [m] and [rad]."""
         ...
 
+    def shapes(self) -> dict[str, tuple[tuple[float, ...], tuple[float, ...]]]:
+        """Geom -> two sizes between which a policy should cope with its shape."""
+        ...
+
     def errors(self, poses: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """What separates the tool's load from its target, in the world's axes: (*batch, 3) [m] and (*batch, 3) [rad]."""
         ...

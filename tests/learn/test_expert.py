@@ -1,0 +1,75 @@
+"""The expert learns, by gradients alone, and the labels it gives are worth following."""
+
+import pytest
+import torch
+
+from samrl.learn.expert import Expert, TrainSettings, optimize_trajectories, random_start, select, train
+from samrl.sim2real.control_loop import make_model
+from samrl.tasks.peg_insertion import PegInsertion
+
+TASK = PegInsertion()
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.set_num_threads(1)
+    return make_model(TASK)
+
+
+def starts(model, count: int, seed: int):
+    return random_start(model, TASK, count, torch.Generator().manual_seed(seed))
+
+
+def test_training_cuts_the_cost(model) -> None:
+    expert = Expert(model, TASK, 0)
+    with torch.no_grad():
+        before = expert.rollout(*starts(model, 16, 5), 30)[2].mean()
+    train(expert, TrainSettings(iterations=30, batch=32), 0)
+    with torch.no_grad():
+        after = expert.rollout(*starts(model, 16, 5), 30)[2].mean()
+    assert float(after) < 0.4 * float(before)
+
+
+def test_same_seed_same_weights(model) -> None:
+    weights = []
+    for _ in range(2):
+        expert = Expert(model, TASK, 3)
+        train(expert, TrainSettings(iterations=3, batch=8, window=4), 3)
+        weights.append(torch.cat([p.detach().flatten() for p in expert.policy.parameters()]))
+    assert torch.equal(*weights)
+
+
+def test_an_untrained_policy_does_nothing_much(model) -> None:
+    expert = Expert(model, TASK, 0)
+    with torch.no_grad():
+        done = expert.rollout(*starts(model, 8, 5), 60)[3]
+    assert not bool(done.any()), "a peg that inserts itself would make every figure worthless"
+
+
+def test_trajectories_descend_to_success(model) -> None:
+    twin, command = starts(model, 8, 11)
+    actions, costs, done = optimize_trajectories(model, TASK, twin, command, steps=30, iterations=60)
+    assert actions.shape == (30, 8, 6) and bool(torch.isfinite(costs).all())
+    assert float(costs[-1].mean()) < 0.25 * float(costs[0].mean())
+    assert int(done.sum()) >= 4
+
+
+def test_actions_keep_their_limits(model) -> None:
+    expert = Expert(model, TASK, 0)
+    for p in expert.policy.parameters():
+        p.data.mul_(50)
+    twin, command = starts(model, 8, 5)
+    with torch.no_grad():
+        a = expert.act(twin, command)
+    assert float(a[:, :3].abs().max()) <= model.gains.max_translation * (1 + 1e-6)  # float32
+    assert float(a[:, 3:].abs().max()) <= model.gains.max_rotation * (1 + 1e-6)
+
+
+def test_select_takes_whole_environments(model) -> None:
+    a, b = starts(model, 4, 1), starts(model, 4, 2)
+    which = torch.tensor([True, False, True, False])
+    twin, command = select(which, a, b)
+    for i, source in enumerate((a, b, a, b)):
+        assert torch.equal(twin.state.q[i], source[0].state.q[i])
+        assert torch.equal(twin.params.link_p[i], source[0].params.link_p[i])
+        assert torch.equal(command.X_WE[i], source[1].X_WE[i])

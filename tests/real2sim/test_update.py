@@ -1,0 +1,84 @@
+"""The update on images of a world that is not the twin."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from samrl.core import lie
+from samrl.core.errors import ImageError
+from samrl.model.model import set_body_pose
+from samrl.model.scene import Twin
+from samrl.real2sim.tracker import Tracker
+from samrl.sim2real.control_loop import make_model, native_camera
+from samrl.tasks.peg_insertion import PegInsertion
+from samrl.worlds import registry, settings
+
+TASK = PegInsertion()
+NAME, _ = registry.default()
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.set_num_threads(1)
+    return make_model(TASK)
+
+
+@pytest.fixture(scope="module")
+def world():
+    world = registry.make(NAME, TASK, settings.load("nominal"))
+    yield world
+    world.close()
+
+
+def distance(twin: Twin, model, truth: dict, body: str) -> float:
+    return float((model.poses(twin)[body][:3, 3].double() - torch.as_tensor(truth[body][:3, 3])).norm())
+
+
+def angle(twin: Twin, model, truth: dict) -> float:
+    """Of the block [deg], turns by 180° about its hole being the same."""
+    R = model.poses(twin)["block"][:3, :3].double().T @ torch.as_tensor(truth["block"][:3, :3])
+    half = torch.diag(torch.tensor([-1.0, -1.0, 1.0], dtype=torch.float64))
+    return math.degrees(min(float(lie.log_so3(S).norm()) for S in (R, half @ R)))
+
+
+@pytest.mark.parametrize("seed", [2, 14, 21])
+def test_block_from_five_centimetres(model, world, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    observation, truth = world.reset(seed), world.judge().poses()
+    off = torch.as_tensor([*rng.uniform(-0.05, 0.05, 3), 0, 0, rng.uniform(-0.5, 0.5)])
+    X = lie.retract(torch.as_tensor(truth["block"]), off).to(model.dtype)
+    twin = Twin(set_body_pose(model.scene, model.params, "block", X), model.state(torch.as_tensor(observation.arm.q)))
+    tracker = Tracker(model, native_camera(TASK, observation.X_WC), known={"peg": (0.003, 0.035)})
+    twin, report, _, _ = tracker.observe(world, twin, observation.X_WC)
+    assert distance(twin, model, truth, "block") < 0.003 and angle(twin, model, truth) < 3
+    assert report.loss_after <= report.loss_before
+    spread = np.asarray(report.spread["block"])
+    assert np.isfinite(spread).all() and 1e-5 < np.linalg.norm(spread[:3]) < 0.02
+
+
+def test_out_of_view_keeps_the_estimate_and_says_so(model, world) -> None:
+    observation = world.reset(2)
+    twin = Twin(model.params, model.state(torch.as_tensor(observation.arm.q)))
+    tracker = Tracker(model, native_camera(TASK, observation.X_WC), known=TASK.known())
+    images = world.look(observation.X_WC, tracker.rois(twin))
+    for image in images:
+        for mask in image.masks.values():
+            mask[:] = 0
+    tracker.nominal = {}
+    tracker.known = {}
+    new, report = tracker.update(twin, images)
+    assert set(report.lost) == {"block", "peg"} and "out of view" in report.message
+    for body, X in model.poses(twin).items():
+        assert torch.equal(X, model.poses(new)[body])
+
+
+def test_nan_in_an_image_is_a_sentence(model, world) -> None:
+    observation = world.reset(2)
+    twin = Twin(model.params, model.state(torch.as_tensor(observation.arm.q)))
+    tracker = Tracker(model, native_camera(TASK, observation.X_WC))
+    images = world.look(observation.X_WC, tracker.rois(twin))
+    images[0].depth[3, 4] = np.nan
+    with pytest.raises(ImageError, match="non-finite"):
+        tracker.update(twin, images)

@@ -1,0 +1,59 @@
+"""The loop in a world: the same seed gives the same episode, and the truth reaches nothing in it."""
+
+import numpy as np
+import pytest
+import torch
+
+from samrl.learn.expert import Expert
+from samrl.sim2real.control_loop import make_model, run_episode
+from samrl.tasks.peg_insertion import PegInsertion
+from samrl.worlds import registry, settings
+
+TASK = PegInsertion()
+
+
+@pytest.fixture(scope="module")
+def expert():
+    torch.set_num_threads(1)
+    expert = Expert(make_model(TASK), TASK, 0)
+    for p in expert.policy.parameters():  # untrained, yet with something to say
+        p.data.mul_(3)
+    return expert
+
+
+def actions(expert, world_name: str, poison: bool, seed: int = 4, steps: int = 5) -> np.ndarray:
+    world = registry.make(world_name, TASK, settings.load("nominal"), poison=poison)
+    try:
+        episode = run_episode(world, expert.model, TASK, expert, seed, horizon=steps)
+        if poison:
+            assert all(np.isnan(X).all() for X in world.judge().poses().values()), "the poison is in the judge"
+    finally:
+        world.close()
+    return np.array([s.action for s in episode.steps])
+
+
+@pytest.mark.parametrize("world_name", registry.names())
+def test_poisoned_truth_changes_no_action(expert, world_name: str) -> None:
+    clean = actions(expert, world_name, poison=False)
+    assert np.abs(clean).max() > 1e-5
+    assert np.array_equal(clean, actions(expert, world_name, poison=True))
+
+
+def test_pictures_cost_the_episode_nothing(expert) -> None:
+    name, _ = registry.default()
+    world = registry.make(name, TASK, settings.load("nominal"))
+    plain = run_episode(world, expert.model, TASK, expert, 6, horizon=3)
+    pictured = run_episode(world, expert.model, TASK, expert, 6, horizon=3, snapshots=(0, 1))
+    world.close()
+    assert [s.action for s in plain.steps] == [s.action for s in pictured.steps]
+    for frame in pictured.frames:
+        assert frame["world"].dtype == np.uint8 and frame["world"].shape == frame["after"].shape
+    assert len(pictured.frames) == 2
+
+
+def test_a_judge_may_end_the_episode(expert) -> None:
+    name, _ = registry.default()
+    world = registry.make(name, TASK, settings.load("nominal"))
+    episode = run_episode(world, expert.model, TASK, expert, 6, horizon=5, on_step=lambda record, *_: record.step == 1)
+    world.close()
+    assert len(episode.steps) == 2 and len(episode.poses) == 3
