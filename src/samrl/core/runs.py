@@ -92,16 +92,17 @@ class RunFolder:
 
 def create_or_resume(path: Path, config: Mapping[str, Any], environment: Mapping[str, Any], *, resume: bool) -> RunFolder:
     """The run folder at `path` for that configuration: a new one, or with `resume` one that holds the same configuration."""
+    text = yaml.safe_dump(_plain(config), sort_keys=False)
     if not (path / CONFIG).exists():
         _refuse_foreign(path)
         with _disk(path):
             path.mkdir(parents=True, exist_ok=True)
         write_json(path / ENVIRONMENT, environment)
-        write_atomic(path / CONFIG, yaml.safe_dump(dict(config), sort_keys=False).encode())
+        write_atomic(path / CONFIG, text.encode())
         return RunFolder(path)
     if not resume:
         raise RunFolderError(f"{path} already holds a run; add --resume to go on with it, or name another folder by --out.")
-    _refuse_other(path, _read_config(path), config)
+    _refuse_other(path, _read_config(path), yaml.safe_load(text))
     return RunFolder(path)
 
 
@@ -129,14 +130,19 @@ def latest_path(root: Path, name: str) -> Path:
     """The last of root/name-001, root/name-002, …"""
     runs = sorted(_numbered(root, name), key=lambda p: int(p.name[len(name) + 1 :]))
     if not runs:
-        raise RunFolderError(
-            f"there is no run of {name} in {root} to resume; leave --resume out, or name a folder by --out."
-        )
+        raise RunFolderError(f"there is no run of {name} in {root} to resume; leave --resume out, or name a folder by --out.")
     return runs[-1]
 
 
 def _numbered(root: Path, name: str) -> list[Path]:
     return [p for p in root.glob(f"{name}-*") if p.name[len(name) + 1 :].isdigit()]
+
+
+def _plain(value: Any) -> Any:
+    """Mappings and lists as YAML knows them."""
+    if isinstance(value, Mapping):
+        return {k: _plain(v) for k, v in value.items()}
+    return [_plain(v) for v in value] if isinstance(value, (list, tuple)) else value
 
 
 def _refuse_foreign(path: Path) -> None:
@@ -146,9 +152,7 @@ def _refuse_foreign(path: Path) -> None:
     ours = {ENVIRONMENT, LOCK, f"{ENVIRONMENT}.tmp", f"{CONFIG}.tmp"}
     others = sorted(p.name for p in path.iterdir() if p.name not in ours) if path.is_dir() else []
     if others:
-        raise RunFolderError(
-            f"{path} holds other files ({', '.join(others[:3])}) and no {CONFIG}; name another folder by --out."
-        )
+        raise RunFolderError(f"{path} holds other files ({', '.join(others[:3])}) and no {CONFIG}; name another folder by --out.")
 
 
 def _refuse_other(path: Path, found: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
