@@ -20,12 +20,8 @@ def said(capsys):
 @pytest.mark.parametrize("verb", [None, *cli.VERBS])
 def test_help_is_instant_and_imports_no_torch(verb):
     arguments = [verb, "--help"] if verb else ["--help"]
-    code = (
-        f"import sys; from samrl import cli; sys.argv = ['samrl', *{arguments}]\ntry: cli.main()\nexcept SystemExit: pass\n"
-    )
-    code += (
-        "assert not {'torch', 'warp', 'matplotlib', 'mujoco', 'pybullet', 'numpy'} & set(sys.modules), sys.modules.keys()"
-    )
+    code = f"import sys; from samrl import cli; sys.argv = ['samrl', *{arguments}]\ntry: cli.main()\nexcept SystemExit: pass\n"
+    code += "assert not {'torch', 'warp', 'matplotlib', 'mujoco', 'pybullet', 'numpy'} & set(sys.modules), sys.modules.keys()"
     before = os.times()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     after = os.times()

@@ -34,9 +34,7 @@ def zeros(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
     return torch.zeros(*shape, dtype=dtype)
 
 
-def roll(
-    xml: str, q: list[float], qd: list[float] | None = None, periods: int = 100, substeps: int = 5, gravity: bool = True
-):
+def roll(xml: str, q: list[float], qd: list[float] | None = None, periods: int = 100, substeps: int = 5, gravity: bool = True):
     """A rollout from q in float32 with all set-points zero."""
     scene, params, _ = compile_mjcf(xml)
     params = params if gravity else params.replace(gravity=zeros(3))
@@ -74,9 +72,7 @@ def test_impact_keeps_momentum(stiffness: float) -> None:
     ("kind", "size", "half"), [("box", ".03 .03 .02", 0.02), ("cylinder", ".03 .02", 0.02), ("sphere", ".02", 0.02)]
 )
 def test_comes_to_rest_on_the_surface(kind: str, size: str, half: float, h: float) -> None:
-    end = roll(
-        DROP.format(h=h, kind=kind, size=size), [0, 0, half + 0.005, 1, 0, 0, 0], periods=50, substeps=round(0.02 / h)
-    )
+    end = roll(DROP.format(h=h, kind=kind, size=size), [0, 0, half + 0.005, 1, 0, 0, 0], periods=50, substeps=round(0.02 / h))
     # a step in which a body falls further than the contact is wide (h² g > 50 µm) leaves a flutter of that size
     speed, depth = (0.1, 5e-4) if h > 0.002 else (1e-3, 5e-5)
     assert end.qd[-1].abs().max() < speed

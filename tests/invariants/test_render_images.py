@@ -171,9 +171,7 @@ def test_a_batch_is_its_single_images():
         one = renderer.render(params, x, small_camera().at(x_wc))
         assert torch.equal(one.color, image.color[i]) and torch.equal(one.depth, image.depth[i])
         g = torch.autograd.grad(total(one), [x, x_wc, color])
-        assert torch.allclose(g[0], grads[0][i], rtol=1e-5, atol=1e-4) and torch.allclose(
-            g[1], grads[1][i], rtol=1e-5, atol=1e-4
-        )
+        assert torch.allclose(g[0], grads[0][i], rtol=1e-5, atol=1e-4) and torch.allclose(g[1], grads[1][i], rtol=1e-5, atol=1e-4)
         summed += g[2]
     assert torch.allclose(summed, grads[2], rtol=1e-4)
 

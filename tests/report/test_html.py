@@ -94,9 +94,7 @@ def test_names_are_escaped(folder):
 
 def test_a_run_without_episodes_has_a_report(folder):
     (folder.path / runs.EPISODES).unlink()
-    runs.write_json(
-        folder.path / runs.SUMMARY, summary() | {"results": [figure("block mm before", 40.0, "mm", 3)], "times": []}
-    )
+    runs.write_json(folder.path / runs.SUMMARY, summary() | {"results": [figure("block mm before", 40.0, "mm", 3)], "times": []})
     text = html.page(folder)
     assert "No episodes yet" in text and "3 scenes" in text
 

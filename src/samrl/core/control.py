@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -45,8 +46,9 @@ class Gains:
 @lru_cache
 def gains() -> Gains:
     """The one set of gains, from gains.yaml."""
-    data = yaml.safe_load((Path(__file__).parent / "gains.yaml").read_text())
-    return Gains(**{k: tuple(v) if isinstance(v, list) else v for k, v in data.items()})
+    data: dict[str, Any] = yaml.safe_load((Path(__file__).parent / "gains.yaml").read_text())
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
+    return Gains(**values)
 
 
 def limit_norm(v: Tensor, limit: float) -> Tensor:

@@ -15,7 +15,7 @@ class UnknownNameError(SamrlError):
 
     def __init__(self, kind: str, given: str, known: Iterable[str]) -> None:
         names = sorted(known)
-        near = difflib.get_close_matches(given, names, n=1, cutoff=0.4)
+        near = difflib.get_close_matches(given, names, n=1, cutoff=0.3)
         hint = f" did you mean '{near[0]}'?" if near else ""
         super().__init__(f"unknown {kind} '{given}':{hint} {kind}s are {', '.join(names) or '(none)'}.")
 
@@ -52,6 +52,4 @@ def check_finite(name: str, values: object) -> None:
     bad = ~np.isfinite(array)
     if bad.any():
         where = tuple(int(i[0]) for i in np.nonzero(bad))
-        raise NonFiniteError(
-            f"{name} holds {int(bad.sum())} non-finite numbers of {array.size}, the first at index {where}."
-        )
+        raise NonFiniteError(f"{name} holds {int(bad.sum())} non-finite numbers of {array.size}, the first at index {where}.")

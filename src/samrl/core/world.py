@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -42,8 +42,8 @@ class World(Protocol):
 class Judge(Protocol):
     """The truth, for evaluation and for residual training alone; a controller never holds one."""
 
-    def measures(self) -> dict[str, float]:
-        """The task's measures, from true poses."""
+    def measures(self) -> dict[str, Any]:
+        """The task's measures, from true poses: numbers, or lists of them."""
         ...
 
     def poses(self) -> dict[str, np.ndarray]:

@@ -29,6 +29,7 @@ class StatePolicy(nn.Module):
     within its limits by tanh.
     """
 
+    limits: Tensor
     SCALES_P = (0.1, 0.02, 0.004, 0.001, 0.0003)
     SCALES_R = (0.3, 0.05, 0.01)
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -20,6 +20,18 @@ from samrl.real2sim.frames import Crop, choose_roi, make_crop
 from samrl.real2sim.update import Prior, Priors, UpdateReport, UpdateSettings, locate, update
 
 
+@dataclass(frozen=True)
+class Expectation:
+    """Where the twin expects a body: coverage and depth (H, W) [m], and how far it may be from there [m]."""
+
+    mask: np.ndarray
+    depth: np.ndarray
+    reach: float
+
+
+Segment = Callable[[RGBD, dict[str, Expectation]], RGBD]
+
+
 class Tracker:
     """Keeps a twin aligned through an episode.
 
@@ -31,6 +43,8 @@ class Tracker:
         camera: the whole native image's camera; its pose is set at each look.
         known: body -> (about [m], about [rad]) how far it may be from its first estimate; bodies that are not named, and
             those beyond NEAR, are located first.
+        segment: a mask source of one's own: (image, expectations) -> image with its masks replaced; without it the world's
+            masks are used.
     """
 
     WIDE, WIDE_SIZE, WIDE_PIXEL = 0.40, 96, 0.004  # the wide crop: metres across at least, pixels, metres a pixel
@@ -40,9 +54,9 @@ class Tracker:
 
     def __init__(
         self, model: Model, camera: Camera, settings: UpdateSettings | None = None,
-        known: dict[str, tuple[float, float]] | None = None,
+        known: dict[str, tuple[float, float]] | None = None, segment: Segment | None = None,
     ) -> None:  # fmt: skip
-        self.model, self.camera, self.known = model, camera, known or {}
+        self.model, self.camera, self.known, self.segment = model, camera, known or {}, segment
         self.first = settings or UpdateSettings(bodies=model.updatable)
         self.later = replace(self.first, fine_steps=6, rate_p=0.0005, rate_r=0.005, rate_color=0.02)
         self.far = tuple(b for b in self.first.bodies if self.known.get(b, (1.0, 1.0))[0] > self.NEAR)
@@ -59,12 +73,31 @@ class Tracker:
             with timed(times, "look"):
                 images = world.look(X_WC, [self.wide_roi(twin)])
             with timed(times, "update"):
-                twin = self.locate(twin, images[0])
+                (image,) = self.masked(twin, images)
+                twin = self.locate(twin, image)
         with timed(times, "look"):
             images = world.look(X_WC, self.rois(twin))
         with timed(times, "update"):
+            images = self.masked(twin, images)
             twin, report = self.update(twin, images)
         return twin, report, images, times
+
+    def masked(self, twin: Twin, images: Sequence[RGBD]) -> list[RGBD]:
+        """The images with masks from the mask source, which is told where the twin expects each body."""
+        if self.segment is None:
+            return list(images)
+        return [self.segment(image, self.expected(twin, image)) for image in images]
+
+    def expected(self, twin: Twin, image: RGBD) -> dict[str, Expectation]:
+        """Coverage and depth (H, W) of each body in the twin, as the image's camera would see them."""
+        side = image.camera.width
+        k = next(n for n in range(max(1, side // self.WIDE_SIZE), side + 1) if side % n == 0)
+        camera = replace(image.camera, width=side // k, height=side // k, K=image.camera.K / k)
+        with torch.no_grad():
+            seen = self.model.render(twin, camera)
+        grow = lambda x: x.numpy().repeat(k, 0).repeat(k, 1)  # noqa: E731
+        depth = grow(seen.depth)
+        return {b: Expectation(grow(seen.masks[b]), depth, self.known.get(b, (0.08, 1.0))[0]) for b in self.first.bodies}
 
     @property
     def fresh(self) -> bool:
@@ -96,9 +129,7 @@ class Tracker:
 
     def update(self, twin: Twin, images: Sequence[RGBD]) -> tuple[Twin, UpdateReport]:
         """Align the twin with near images."""
-        new, report = update(
-            self.model, twin, self.crops(images), self.first if self.fresh else self.later, self.priors(twin)
-        )
+        new, report = update(self.model, twin, self.crops(images), self.first if self.fresh else self.later, self.priors(twin))
         self.far = tuple(b for b in self.far if b in report.lost)
         return self.average(twin, new, report), report
 

@@ -28,7 +28,8 @@ class UpdateSettings:
     weight_color, weight_emd [1/m], weight_prior: λ1, λ2, and of what is known before any image.
     points, coarse_points: at most so many a cloud, in the fine and the coarse stage.
     coarse_steps, coarse_yaws [rad]: iterations of the coarse stage and the turns about the vertical that it starts from.
-    wide_steps, fine_steps: iterations of the fine stage on the wide crop and on the near ones; replan: iterations between two transport plans.
+    wide_steps, fine_steps: iterations of the fine stage on the wide crop and on the near ones; replan: iterations between two
+        transport plans.
     rate_p [m], rate_r [rad], rate_color: first step sizes of Adam, falling by a cosine.
     min_pixels: a body with fewer visible pixels in every crop is out of view.
     clearance [m]: what is seen so far in front of a body, and is none, hides it.
@@ -175,9 +176,7 @@ class Problem:
                 columns.append(torch.zeros(len(X)))
                 continue
             color = masked_color(image.color, image.masks[body], self.color, self.masks[b], self.weight)
-            columns.append(
-                self.s.weight_color * color + self.s.weight_emd * self.emd(X, b, plans, points) + self.prior(X, b)
-            )
+            columns.append(self.s.weight_color * color + self.s.weight_emd * self.emd(X, b, plans, points) + self.prior(X, b))
         return torch.stack(columns, -1)
 
     def prior(self, X: Tensor, b: int) -> Tensor:
@@ -247,8 +246,8 @@ def _procrustes(p_L: Tensor, y: Tensor, plan: tuple[Tensor, Tensor, Tensor], X: 
 
 
 def fine(problem: Problem, X0: Tensor) -> tuple[Tensor, Params, Tensor, Tensor]:
-    """Descend the full loss from X0 (K, B, 4, 4). Returns the best poses met, the last parameters with colours and light, and the losses at the start
-    and at the best (K, B)."""
+    """Descend the full loss from X0 (K, B, 4, 4). Returns the best poses met, the last parameters with colours and light, and
+    the losses at the start and at the best (K, B)."""
     s, K, B = problem.s, *X0.shape[:2]
     params = problem.twin.params
     pose = torch.zeros(K, B, 6, requires_grad=True)
@@ -306,9 +305,7 @@ def _match_colors(problem: Problem, X: Tensor, params: Params) -> Tensor:
 def locate(model: Model, twin: Twin, crops: Sequence[Crop], settings: UpdateSettings) -> Twin:
     """Bring bodies that may be centimetres away near to where the images show them: the coarse stage from several starts,
     and of those the one whose loss is least."""
-    far = replace(
-        settings, points=settings.coarse_points, margin=0, fine_steps=settings.wide_steps, rate_p=0.003, rate_r=0.06
-    )
+    far = replace(settings, points=settings.coarse_points, margin=0, fine_steps=settings.wide_steps, rate_p=0.003, rate_r=0.06)
     problem = Problem(model, twin, crops, far)
     if not any(problem.seen):
         return twin

@@ -16,7 +16,7 @@ from samrl.core.world import World
 from samrl.learn.expert import Expert
 from samrl.model.model import Command, Model
 from samrl.model.scene import Twin
-from samrl.real2sim.tracker import Tracker, timed
+from samrl.real2sim.tracker import Segment, Tracker, timed
 from samrl.tasks.mjcf import to_mjcf
 from samrl.tasks.spec import chain_of
 from samrl.tasks.task import Task
@@ -77,12 +77,13 @@ def run_episode(
     horizon: int | None = None,
     snapshots: Sequence[int] = (),
     on_step: OnStep | None = None,
+    segment: Segment | None = None,
 ) -> Episode:
     """One episode in the world. `on_step` hears of every step and ends the episode by returning True; it may hold a judge,
-    the loop itself never does."""
+    the loop itself never does. `segment` replaces the world's masks."""
     observation = world.reset(seed)
     twin = Twin(model.params, model.state(torch.as_tensor(observation.arm.q, dtype=model.dtype)))
-    tracker = Tracker(model, native_camera(task, observation.X_WC), known=task.known())
+    tracker = Tracker(model, native_camera(task, observation.X_WC), known=task.known(), segment=segment)
     episode = Episode(seed, poses=[_as_lists(model.poses(twin))])
     for step in range(horizon or task.horizon):
         times: dict[str, float] = {}

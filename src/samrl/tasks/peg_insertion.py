@@ -201,7 +201,7 @@ class PegInsertion:
         missing = torch.nn.functional.softplus((SUCCESS_DEPTH + 0.005 - measures["depth"]) / 0.001) * 0.001
         lateral = _smooth_norm(measures["lateral"])
         tilt = _smooth_norm(measures["tilt"] * 2 * PEG_HALF_LENGTH)
-        return (2.0 * lateral + missing + tilt) / 0.01
+        return (4.0 * lateral + missing + tilt) / 0.01
 
 
 def _smooth_norm(v: Tensor, width: float = 0.0005) -> Tensor:
@@ -222,9 +222,7 @@ def _with_cover(true: SceneSpec, side: int) -> SceneSpec:
     half = 0.03
     angle = side * math.pi / 2
     p = (0.018 * math.cos(angle), 0.018 * math.sin(angle), BLOCK_HALF[2] + half)
-    plate = Solid(
-        "box", (0.0015, 0.03, half), p, (math.cos(angle / 2), 0, 0, math.sin(angle / 2)), (0.3, 0.3, 0.3), collide=True
-    )
+    plate = Solid("box", (0.0015, 0.03, half), p, (math.cos(angle / 2), 0, 0, math.sin(angle / 2)), (0.3, 0.3, 0.3), collide=True)
     cover = Body("cover", "block", solids=(plate,))
     index = [b.name for b in true.bodies].index("block") + 1
     bodies = (*true.bodies[:index], cover, *true.bodies[index:])

@@ -35,9 +35,18 @@ class Draw:
 class Task(Protocol):
     """Data and pure functions; the same measures serve the twin (batched tensors) and the judge."""
 
-    name: str
-    scene: SceneSpec
-    horizon: int
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def scene(self) -> SceneSpec:
+        """What the twin believes before the first image."""
+        ...
+
+    @property
+    def horizon(self) -> int:
+        """Control steps an episode."""
+        ...
 
     def draw(self, seed: int) -> Draw:
         """The hidden truth of one episode."""

@@ -18,9 +18,7 @@ _MAX = (1408, 1024)  # largest window that can be drawn [px]
 class GlRenderer:
     """Draws parts where they are told to be, as in picture.Renderer."""
 
-    def __init__(
-        self, parts: Sequence[Part], lighting: Lighting, focus: np.ndarray, order: Sequence[int] | None = None
-    ) -> None:
+    def __init__(self, parts: Sequence[Part], lighting: Lighting, focus: np.ndarray, order: Sequence[int] | None = None) -> None:
         self.parts = list(parts)
         order = list(range(len(self.parts))) if order is None else list(order)
         self._model = mujoco.MjModel.from_xml_string(_mjcf(self.parts, order, lighting, focus))

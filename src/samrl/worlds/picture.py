@@ -85,9 +85,7 @@ def has_pybullet() -> bool:
     return importlib.util.find_spec("pybullet") is not None
 
 
-def make_renderer(
-    parts: Sequence[Part], lighting: Lighting, focus: np.ndarray, order: Sequence[int] | None = None
-) -> Renderer:
+def make_renderer(parts: Sequence[Part], lighting: Lighting, focus: np.ndarray, order: Sequence[int] | None = None) -> Renderer:
     """PyBullet's software renderer; without PyBullet, MuJoCo's, which needs a graphics library. `order`: the order in which
     the renderer is given the parts; it changes nothing that is drawn."""
     if has_pybullet():

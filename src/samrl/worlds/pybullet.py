@@ -87,9 +87,7 @@ class PyBulletEngine:
             pybullet.setJointMotorControl2(self._arm, index, pybullet.VELOCITY_CONTROL, force=0, **c)
         for index, opening in fingers:
             pybullet.resetJointState(self._arm, index, opening, **c)
-            pybullet.setJointMotorControl2(
-                self._arm, index, pybullet.POSITION_CONTROL, targetPosition=opening, force=1000, **c
-            )
+            pybullet.setJointMotorControl2(self._arm, index, pybullet.POSITION_CONTROL, targetPosition=opening, force=1000, **c)
         self._opening = [opening for _, opening in fingers]
 
     def _payload_of(self, peg: Body) -> tuple[float, list[float]]:

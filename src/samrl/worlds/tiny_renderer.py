@@ -27,9 +27,7 @@ class TinyRenderer:
         order: the order in which PyBullet is given the parts; it changes nothing that is drawn.
     """
 
-    def __init__(
-        self, parts: Sequence[Part], lighting: Lighting, focus: np.ndarray, order: Sequence[int] | None = None
-    ) -> None:
+    def __init__(self, parts: Sequence[Part], lighting: Lighting, focus: np.ndarray, order: Sequence[int] | None = None) -> None:
         self.parts = list(parts)
         self._lighting = lighting
         self._shadows = Shadows(lighting, focus)

@@ -55,9 +55,7 @@ class Physics:
         self._launcher = Launcher(self._layout, Constants(h=self.timestep, **shared), threads, device)
         self._still = Launcher(self._layout, Constants(h=0.0, **shared), 1, device)
 
-    def rollout(
-        self, params: Params, state: State, setpoints: Tensor, torques: Tensor | None = None, substeps: int = 1
-    ) -> State:
+    def rollout(self, params: Params, state: State, setpoints: Tensor, torques: Tensor | None = None, substeps: int = 1) -> State:
         """T control periods of `substeps` steps each.
 
         Args:
@@ -78,9 +76,7 @@ class Physics:
         end = self.rollout(params, state, setpoint[None], None if torque is None else torque[None], substeps)
         return State(end.q[0], end.qd[0])
 
-    def accelerations(
-        self, params: Params, state: State, setpoint: Tensor | None = None, torque: Tensor | None = None
-    ) -> Tensor:
+    def accelerations(self, params: Params, state: State, setpoint: Tensor | None = None, torque: Tensor | None = None) -> Tensor:
         """q̈ (*batch, nv) of the equations of motion themselves, in the limit of a short step; no gradient."""
         still = torch.zeros_like(state.qd) if setpoint is None else setpoint
         with torch.no_grad():

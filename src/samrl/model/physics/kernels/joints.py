@@ -65,9 +65,7 @@ def drive_joint(m: Model, s: Scratch, q: Reals3, qd: Reals3, ref: Reals3, tau: R
 
 
 @wp.func_replay(drive_joint)
-def replay_drive_joint(
-    m: Model, s: Scratch, q: Reals3, qd: Reals3, ref: Reals3, tau: Reals3, t: int, c: int, e: int, i: int
-):
+def replay_drive_joint(m: Model, s: Scratch, q: Reals3, qd: Reals3, ref: Reals3, tau: Reals3, t: int, c: int, e: int, i: int):
     pass
 
 
