@@ -201,7 +201,7 @@ class PegInsertion:
         missing = torch.nn.functional.softplus((SUCCESS_DEPTH + 0.005 - measures["depth"]) / 0.001) * 0.001
         lateral = _smooth_norm(measures["lateral"])
         tilt = _smooth_norm(measures["tilt"] * 2 * PEG_HALF_LENGTH)
-        return (4.0 * lateral + missing + tilt) / 0.01
+        return (2.0 * lateral + missing + tilt) / 0.01
 
 
 def _smooth_norm(v: Tensor, width: float = 0.0005) -> Tensor:
