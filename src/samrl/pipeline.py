@@ -44,9 +44,9 @@ class Preset:
 
 
 PRESETS = {
-    "smoke": Preset(3, TrainSettings(iterations=150, batch=32), 5, 2, asserts=True),
-    "quick": Preset(5, TrainSettings(iterations=300, batch=64), 20, 30),
-    "full": Preset(20, TrainSettings(iterations=600, batch=128), 20, 100),
+    "smoke": Preset(3, TrainSettings(iterations=120, batch=32), 5, 2, asserts=True),
+    "quick": Preset(5, TrainSettings(iterations=200, batch=64), 20, 30),
+    "full": Preset(20, TrainSettings(iterations=300, batch=64), 100, 100),
 }
 
 
