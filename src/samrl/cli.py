@@ -30,6 +30,7 @@ def run(
     preset: Name = None,
     seed: Count = None,
     episodes: Count = None,
+    masks: Name = None,
     workers: int = 1,
     out: Folder = None,
     resume: bool = False,
@@ -43,6 +44,7 @@ def run(
         preset: smoke, quick or full: how much training and how many episodes (default: quick).
         seed: of the training; episodes have seeds of their own, from 10000 (default: 0).
         episodes: how many in the world (default: the preset's).
+        masks: world or segmenter: where masks come from (default: world).
         workers: processes that run episodes at once.
         out: the run folder (default: runs/TASK-001, -002, ...).
         resume: go on with the run in --out, or with the last one of this task.
@@ -53,6 +55,7 @@ def run(
     _at_least(1, workers=workers, episodes=episodes)
     _at_least(0, seed=seed)
     given: dict[str, Any] = {"world": world, "settings": settings, "preset": preset, "seed": seed, "episodes": episodes}
+    given["masks"] = masks
     if not resume:
         plan = pipeline.make_plan(task, **given)
         path = out or next_path(RUNS, task)

@@ -19,12 +19,15 @@ from samrl.core import runs
 from samrl.core.errors import RunFolderError, SamrlError, UnknownNameError
 from samrl.core.progress import track
 from samrl.core.runs import LEARN, REAL2SIM, SIM2REAL, RunFolder, read_json, write_json
+from samrl.core.types import RGBD
 from samrl.learn.expert import Expert, TrainSettings, random_start, train
+from samrl.real2sim.tracker import Expectation, Segment
 from samrl.sim2real import summary
 from samrl.sim2real.control_loop import make_model
 from samrl.sim2real.evaluate import Bench, JudgedWorld, Record, run_many, run_one
 from samrl.tasks import registry as tasks
 from samrl.worlds import registry as worlds
+from samrl.worlds import segmenter
 from samrl.worlds import settings as world_settings
 
 EXPERT, TRIALS, HISTORY, STARTS, FRAMES = "expert.safetensors", "trials.json", "history.json", "starts.json", "frames"
@@ -52,13 +55,15 @@ PRESETS = {
 
 @dataclass(frozen=True)
 class Plan:
-    """What one run is: names and seed as asked for, the preset's values, and the hash of the frozen world settings."""
+    """What one run is: names and seed as asked for, where masks come from, the preset's values, and the hash of the frozen
+    world settings."""
 
     task: str
     world: str
     settings: str
     preset: str
     seed: int
+    masks: str
     values: Preset
     settings_hash: str
 
@@ -187,6 +192,7 @@ def make_plan(
     preset: str | None = None,
     seed: int | None = None,
     episodes: int | None = None,
+    masks: str | None = None,
 ) -> Plan:
     """A plan from what was given and defaults for the rest; UnknownNameError for a name that is not there."""
     check_task(task)
@@ -194,8 +200,9 @@ def make_plan(
     _check_name("world", world, worlds.names())
     _check_name("setting", settings, world_settings.names())
     _check_name("preset", preset, PRESETS)
+    _check_name("mask source", masks := masks or "world", MASKS)
     values = PRESETS[preset] if episodes is None else replace(PRESETS[preset], episodes=episodes)
-    return Plan(task, world, settings, preset, seed or 0, values, world_settings.settings_hash())
+    return Plan(task, world, settings, preset, seed or 0, masks, values, world_settings.settings_hash())
 
 
 def _check_name(kind: str, given: str, known: Collection[str]) -> None:
@@ -209,7 +216,7 @@ def resumed_plan(path: Path, task: str, **given: Any) -> Plan:
     if not (path / runs.CONFIG).exists():
         return make_plan(task, **given)
     plan = read_plan(runs.open_run(path))
-    stored = {k: getattr(plan, k) for k in ("world", "settings", "preset", "seed")} | {"episodes": plan.values.episodes}
+    stored = {k: getattr(plan, k) for k in ("world", "settings", "preset", "seed", "masks")} | {"episodes": plan.values.episodes}
     return make_plan(task, **(stored | {k: v for k, v in given.items() if v is not None}))
 
 
@@ -254,7 +261,17 @@ def _bench(folder: RunFolder, world: str, settings: str) -> Bench:
     chosen = world_settings.load(settings)
     made = cast(JudgedWorld, worlds.make(world, expert.task, chosen))
     dumps = folder.path / (SIM2REAL if folder.is_done(LEARN) else REAL2SIM)
-    return Bench(made, expert.model, chosen.task_for(expert.task), expert, (world, settings), dumps)
+    return Bench(made, expert.model, chosen.task_for(expert.task), expert, (world, settings), dumps, MASKS[plan.masks])
+
+
+def _segment(image: RGBD, expected: dict[str, Expectation]) -> RGBD:
+    """Masks by colour and depth; a body that the twin holds in the hand does not stand on the table."""
+    slack = 0.01  # what the estimate itself may be off by [m]
+    priors = {b: segmenter.Prior(e.mask, e.depth, e.reach + slack, standing=e.reach > slack) for b, e in expected.items()}
+    return segmenter.segment(image, priors)
+
+
+MASKS: dict[str, Segment | None] = {"world": None, "segmenter": _segment}
 
 
 def _load(expert: Expert, path: Path) -> None:

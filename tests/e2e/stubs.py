@@ -50,7 +50,7 @@ class StubWorld:
         return Observation(ArmState(np.zeros(7), np.zeros(7), np.zeros(7), np.eye(4)), np.eye(4), 0.0)
 
 
-def run_episode(world, model, task, expert, seed, *, horizon=None, snapshots=(), on_step=None):
+def run_episode(world, model, task, expert, seed, *, horizon=None, snapshots=(), on_step=None, segment=None):
     """Like the real one, without a twin: the estimate starts at the origin, and each update takes three quarters of its
     error away. The action depends on the expert's weights, so that a wrong expert shows."""
     observation = world.reset(seed)

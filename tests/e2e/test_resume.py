@@ -8,7 +8,7 @@ from contextlib import suppress
 import pytest
 
 from samrl.core import runs
-from samrl.core.errors import RunFolderError
+from samrl.core.errors import RunFolderError, UnknownNameError
 
 
 class Killed(BaseException):
@@ -136,3 +136,11 @@ def test_smoke_asserts(stubbed, tmp_path, monkeypatch):
     monkeypatch.setattr(stubbed, "_try", lambda expert, plan: 3)
     with pytest.raises(SamrlError, match="4 of 5, not in 3 of 5"):
         stubbed.run(plan, tmp_path / "bad", resume=False)
+
+
+def test_the_mask_source_is_part_of_the_plan(stubbed, tmp_path):
+    plan = stubbed.make_plan("peg-insertion", masks="segmenter")
+    assert plan.masks == "segmenter" and stubbed.MASKS[plan.masks] is not None
+    assert stubbed.MASKS[stubbed.make_plan("peg-insertion").masks] is None
+    with pytest.raises(UnknownNameError, match="mask source"):
+        stubbed.make_plan("peg-insertion", masks="wrold")

@@ -27,6 +27,7 @@ from samrl.core.types import RGBD, Observation, Reach, Transition
 from samrl.core.world import Judge, World
 from samrl.learn.expert import Expert
 from samrl.model.model import Model
+from samrl.real2sim.tracker import Segment
 from samrl.sim2real.control_loop import Episode, StepRecord, run_episode
 from samrl.tasks.spec import Body
 from samrl.tasks.task import Task
@@ -43,7 +44,7 @@ class JudgedWorld(World, Protocol):
 @dataclass
 class Bench:
     """Everything an episode needs. names: of world and settings, for the record; `task` is the world's true one; `dumps`:
-    where a non-finite number is written down."""
+    where a non-finite number is written down; `segment`: the mask source, without which the world's masks are used."""
 
     world: JudgedWorld
     model: Model
@@ -51,6 +52,7 @@ class Bench:
     expert: Expert
     names: tuple[str, str]
     dumps: Path
+    segment: Segment | None = None
 
 
 Make = Callable[[], Bench]
@@ -99,7 +101,15 @@ def run_one(bench: Bench, seed: int, *, horizon: int | None = None) -> tuple[Rec
 
     try:
         episode = run_episode(
-            witness, bench.model, bench.task, bench.expert, seed, horizon=horizon, snapshots=SNAPSHOTS, on_step=succeeded
+            witness,
+            bench.model,
+            bench.task,
+            bench.expert,
+            seed,
+            horizon=horizon,
+            snapshots=SNAPSHOTS,
+            on_step=succeeded,
+            segment=bench.segment,
         )
     except NonFiniteError as e:
         path = guard.dump(bench.dumps, f"seed-{seed}", {"seed": seed, "world": bench.names, "actions": witness.applied})
