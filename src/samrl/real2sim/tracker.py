@@ -17,7 +17,9 @@ from samrl.core.world import World
 from samrl.model.model import Model, body_pose, set_body_pose
 from samrl.model.scene import Twin
 from samrl.real2sim.frames import Crop, choose_roi, make_crop
-from samrl.real2sim.update import Prior, Priors, UpdateReport, UpdateSettings, locate, update
+from samrl.real2sim.locate import locate
+from samrl.real2sim.problem import Prior, Priors, UpdateSettings
+from samrl.real2sim.update import UpdateReport, update
 
 
 @dataclass(frozen=True)
