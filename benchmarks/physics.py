@@ -1,0 +1,63 @@
+"""Steps a second of the twin's physics and of MuJoCo C on the same scene, as a ratio, in one process.
+
+    python benchmarks/physics.py
+
+The scene: Panda, peg and block, far apart and 2 ms a step, contact found by each in its own way. MuJoCo sees a plain box where the
+twin sees a block with a hole. The twin also goes back (gradients by state and set-points), which MuJoCo C cannot."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import mujoco
+import torch
+
+from samrl.learn.expert import random_start
+from samrl.sim2real.control_loop import make_model
+from samrl.tasks.mjcf import to_mjcf
+from samrl.tasks.peg_insertion import PegInsertion
+
+
+def best(run: Callable[[], object], repeats: int = 5) -> float:
+    """Least seconds of several runs, after one that is not counted."""
+    run()
+    times = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - began)
+    return min(times)
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    task = PegInsertion()
+    model = make_model(task, substeps=50)
+    mj = mujoco.MjModel.from_xml_string(to_mjcf(task.scene, timestep=0.002))
+    data = mujoco.MjData(mj)
+    data.qpos[:] = task.draw(0).q_start
+    peer = 500 / best(lambda: [mujoco.mj_step(mj, data) for _ in range(500)])
+    print(f"MuJoCo C, 1 environment: {peer / 1e3:.0f}k steps/s")
+    for count in (1, 64, 256):
+        twin, command = random_start(model, task, count, torch.Generator().manual_seed(0))
+        points = command.q_ref.expand(10, *command.q_ref.shape).clone()
+
+        def forward() -> torch.Tensor:
+            with torch.no_grad():
+                return model.physics.rollout(twin.params, twin.state, points, substeps=50).q
+
+        def both() -> None:
+            free = points.clone().requires_grad_()
+            model.physics.rollout(twin.params, twin.state, free, substeps=50).q.sum().backward()
+
+        steps = 500 * count
+        f, b = steps / best(forward), steps / best(both)
+        print(
+            f"twin, {count:3} environments: forward {f / 1e3:.0f}k steps/s ({f / peer:.1f} of MuJoCo C), "
+            f"forward and backward {b / 1e3:.0f}k ({b / peer:.1f})"
+        )
+
+
+if __name__ == "__main__":
+    main()
