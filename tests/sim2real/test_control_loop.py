@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from samrl.learn.expert import Expert
+from samrl.pipeline import MASKS
 from samrl.sim2real.control_loop import make_model, run_episode
 from samrl.tasks.peg_insertion import PegInsertion
 from samrl.worlds import registry, settings
@@ -57,3 +58,13 @@ def test_a_judge_may_end_the_episode(expert) -> None:
     episode = run_episode(world, expert.model, TASK, expert, 6, horizon=5, on_step=lambda record, *_: record.step == 1)
     world.close()
     assert len(episode.steps) == 2 and len(episode.poses) == 3
+
+
+def test_masks_may_come_from_the_segmenter(expert) -> None:
+    name, _ = registry.default()
+    world = registry.make(name, TASK, settings.load("nominal"))
+    episode = run_episode(world, expert.model, TASK, expert, 2, horizon=2, segment=MASKS["segmenter"])
+    truth = world.judge().poses()
+    world.close()
+    block = np.asarray(episode.poses[1]["block"])
+    assert np.linalg.norm(block[:3, 3] - truth["block"][:3, 3]) < 0.005
