@@ -44,3 +44,22 @@ def test_masked_color_sees_outlines_of_black_bodies() -> None:
     assert float(masked_color(black, mask, black, mask.roll(1, 1), weight)) > 0
     hidden = torch.zeros_like(weight)
     assert float(masked_color(black, mask, black, mask.roll(1, 1), hidden)) == 0
+
+
+def test_masked_color_gradient_is_autograds() -> None:
+    g = torch.Generator().manual_seed(0)
+    draw = lambda *shape: torch.rand(*shape, generator=g, dtype=torch.float64)  # noqa: E731
+    color, mask = draw(2, 3, 6, 6, 3).requires_grad_(), draw(2, 3, 6, 6).requires_grad_()
+    real = (draw(3, 6, 6, 3), draw(3, 6, 6), draw(3, 6, 6))
+
+    def plain(color: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        image = mask[..., None] * color - real[1][..., None] * real[0]
+        pixel = image.abs().mean(-1) + (mask - real[1]).abs()
+        return (pixel * real[2]).sum((-3, -2, -1)) / (real[1] * real[2]).sum()
+
+    weights = torch.tensor([1.0, 2.0], dtype=torch.float64)
+    wanted = torch.autograd.grad((plain(color, mask) * weights).sum(), (color, mask))
+    value = masked_color(color, mask, *real)
+    assert torch.allclose(value, plain(color, mask))
+    for a, b in zip(torch.autograd.grad((value * weights).sum(), (color, mask)), wanted, strict=True):
+        assert torch.allclose(a, b)
