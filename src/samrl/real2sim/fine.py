@@ -21,7 +21,7 @@ def fine(problem: Problem, X0: Tensor) -> tuple[Tensor, Params, Tensor, Tensor]:
     params = problem.twin.params
     pose = torch.zeros(K, B, 6, requires_grad=True)
     tint = torch.zeros(K, len(params.color), 3)
-    tint += torch.stack([match_colors(problem, X0[k : k + 1], params) for k in range(K)])
+    tint += match_colors(problem, X0, params)
     tint.requires_grad_(True)
     light = torch.zeros(K, 4, requires_grad=True)
     each = lambda leaf: leaf[:, None].expand(K, len(problem.crops), *leaf.shape[1:])  # noqa: E731
@@ -35,7 +35,7 @@ def fine(problem: Problem, X0: Tensor) -> tuple[Tensor, Params, Tensor, Tensor]:
     plans, points = problem.plans(X0)
     for i in range(s.fine_steps + 1):
         X = lie.retract(X0, pose * step)
-        if i and i % s.replan == 0:
+        if 0 < i < s.fine_steps and i % s.replan == 0:
             plans, points = problem.plans(X.detach())
         moved = params.replace(
             color=each(params.color * (tint * free_colors).exp()),
@@ -59,15 +59,19 @@ def fine(problem: Problem, X0: Tensor) -> tuple[Tensor, Params, Tensor, Tensor]:
 
 
 def match_colors(problem: Problem, X: Tensor, params: Params) -> Tensor:
-    """Logarithmic tint (ng, 3) that gives each body the mean colour that its mask shows, at one start X (1, B, 4, 4)."""
-    image = problem.render(X.detach(), params)
-    tint = torch.zeros_like(problem.twin.params.color)
+    """Logarithmic tints (K, ng, 3) that give each body the mean colour that its mask shows, at each start X (K, B, 4, 4)."""
+    with torch.no_grad():
+        image = problem.render(X, params)
+    tint = torch.zeros(len(X), *params.color.shape)
     for b, body in enumerate(problem.s.bodies):
+        if not problem.seen[b]:
+            continue
         real = (problem.masks[b][..., None] * problem.color).sum((0, 1, 2)) / problem.masks[b].sum().clamp_min(1e-3)
-        mask = image.masks[body].detach()[0]
-        sim = (mask[..., None] * image.color.detach()[0]).sum((0, 1, 2)) / mask.sum().clamp_min(1e-3)
-        if problem.seen[b] and float(mask.sum()) > 1:
-            tint[problem.geoms[b]] = (real.clamp_min(0.02) / sim.clamp_min(0.02)).log()
+        mask = image.masks[body]
+        area = mask.sum((1, 2, 3))[:, None]
+        sim = (mask[..., None] * image.color).sum((1, 2, 3)) / area.clamp_min(1e-3)
+        wanted = (real.clamp_min(0.02) / sim.clamp_min(0.02)).log()
+        tint[:, problem.geoms[b]] = torch.where(area > 1, wanted, 0.0)[:, None]
     return tint
 
 
@@ -88,9 +92,7 @@ def uncertainty(problem: Problem, X: Tensor, params: Params) -> tuple[dict[str, 
     shadows and shapes, which cover patches rather than pixels: PATCH, their width, is set so that the standard deviations match
     the errors of development seeds 13-23 in PyBullet."""
     B, step = X.shape[1], torch.tensor([1e-3] * 3 + [2e-2] * 3)
-    moves = torch.zeros(1 + 6 * B, B, 6)
-    for i in range(6 * B):
-        moves[1 + i, i // 6, i % 6] = step[i % 6]
+    moves = torch.cat([torch.zeros(1, 6), torch.diag(step)])[:, None].expand(7, B, 6)  # all bodies at once: each has its mask
     light = {n: getattr(params, n)[0, 0].detach() for n in ("color", "light_direction", "ambient")}
     with torch.no_grad():
         image = problem.render(lie.retract(X.expand(len(moves), -1, -1, -1), moves), params.replace(**light))
@@ -101,8 +103,7 @@ def uncertainty(problem: Problem, X: Tensor, params: Params) -> tuple[dict[str, 
         sim, real = image.masks[body], problem.masks[b]
         r = torch.cat([sim[..., None] * image.color - real[..., None] * problem.color, (sim - real)[..., None]], -1)
         r = (r * problem.weight[..., None]).flatten(1)
-        rows = slice(1 + 6 * b, 7 + 6 * b)
-        J = (r[rows] - r[0]) / step[:, None]
+        J = (r[1:] - r[0]) / step[:, None]
         count = float((real * problem.weight).sum()) * 4
         variance = float(r[0].square().sum()) / max(count, 1.0)
         J = J / PATCH

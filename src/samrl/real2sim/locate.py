@@ -68,7 +68,7 @@ def _procrustes(p_L: Tensor, y: Tensor, plan: tuple[Tensor, Tensor, Tensor], X: 
 def _best_two(problem: Problem, X: Tensor) -> Tensor:
     """The two best of the starts (K, B, 4, 4) for each body on its own: (2, B, 4, 4)."""
     with torch.no_grad():
-        tint = torch.stack([match_colors(problem, X[k : k + 1], problem.twin.params) for k in range(len(X))])
+        tint = match_colors(problem, X, problem.twin.params)
         color = (problem.twin.params.color * tint.exp())[:, None].expand(-1, len(problem.crops), -1, -1)
         order = problem.loss(X, problem.twin.params.replace(color=color), *problem.plans(X)).argsort(0)[:2]
     return torch.stack([X[order[:, b], b] for b in range(X.shape[1])], 1)

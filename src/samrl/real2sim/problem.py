@@ -41,7 +41,7 @@ class UpdateSettings:
     coarse_points: int = 96
     coarse_yaws: tuple[float, ...] = (0.0, -0.4, 0.4, -0.8, 0.8)
     wide_steps: int = 12
-    fine_steps: int = 24
+    fine_steps: int = 22
     replan: int = 8
     rate_p: float = 0.0015
     rate_r: float = 0.015
