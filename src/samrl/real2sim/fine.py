@@ -28,7 +28,7 @@ def fine(problem: Problem, X0: Tensor) -> tuple[Tensor, Params, Tensor, Tensor]:
     free_colors = torch.stack(problem.geoms).any(0)[:, None].float()
     step = torch.tensor([s.rate_p] * 3 + [s.rate_r] * 3)
     optimizer = torch.optim.Adam(
-        [{"params": [pose], "lr": 1.0}, {"params": [tint, light], "lr": s.rate_color}], betas=(0.8, 0.95)
+        [{"params": [pose], "lr": 1.0}, {"params": [tint, light], "lr": s.rate_color}], betas=(0.8, 0.95), fused=True
     )
     first = best = torch.zeros(K, B)
     best_X = X0

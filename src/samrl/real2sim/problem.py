@@ -39,10 +39,10 @@ class UpdateSettings:
     points: int = 192
     coarse_steps: int = 5
     coarse_points: int = 96
-    coarse_yaws: tuple[float, ...] = (0.0, -0.4, 0.4, -0.8, 0.8)
+    coarse_yaws: tuple[float, ...] = (0.0, -0.5, 0.5)
     wide_steps: int = 12
     fine_steps: int = 22
-    replan: int = 8
+    replan: int = 11
     rate_p: float = 0.0015
     rate_r: float = 0.015
     rate_color: float = 0.05
