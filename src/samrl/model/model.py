@@ -45,7 +45,7 @@ class Model:
         dtype: torch.dtype = torch.float32, device: str = "cpu",
     ) -> None:  # fmt: skip
         self.gains = control.gains()
-        self.scene, params, self._rest = compile_mjcf(mjcf)
+        self.scene, params, _ = compile_mjcf(mjcf)
         self.params = self._with_impedance(params).to(device=device, dtype=dtype)
         self.chain = chain.to(dtype, device)
         self.updatable = updatable
