@@ -32,17 +32,17 @@ def fine(problem: Problem, X0: Tensor) -> tuple[Tensor, Params, Tensor, Tensor]:
     )
     first = best = torch.zeros(K, B)
     best_X = X0
-    plans, points = problem.plans(X0)
+    plans = problem.plans(X0)
     for i in range(s.fine_steps + 1):
         X = lie.retract(X0, pose * step)
         if 0 < i < s.fine_steps and i % s.replan == 0:
-            plans, points = problem.plans(X.detach())
+            plans = problem.plans(X.detach())
         moved = params.replace(
             color=each(params.color * (tint * free_colors).exp()),
             light_direction=each(params.light_direction + light[:, :3]),
             ambient=each(params.ambient * light[:, 3:].exp()),
         )
-        last = problem.loss(X, moved, plans, points)
+        last = problem.loss(X, moved, plans)
         with torch.no_grad():
             if i == 0:
                 first, best, best_X = last.clone(), last.clone(), X.clone()

@@ -13,6 +13,7 @@ from samrl.model.model import Model
 from samrl.model.scene import Twin
 from samrl.real2sim.fine import colors_of, fine, match_colors
 from samrl.real2sim.frames import Crop
+from samrl.real2sim.losses import Transport
 from samrl.real2sim.problem import Problem, UpdateSettings, put
 
 
@@ -35,33 +36,28 @@ def locate(model: Model, twin: Twin, crops: Sequence[Crop], settings: UpdateSett
 def coarse(problem: Problem, X: Tensor) -> Tensor:
     """Move starts X (K, B, 4, 4) by the Earth Mover Distance: each step solves for the rigid motion that a fixed plan asks
     for (weighted Procrustes, Kabsch 1976; the weights 1/distance make it the distance itself, not its square)."""
+    seen = torch.tensor([cloud is not None for cloud in problem.clouds])
+    middle = torch.stack([torch.zeros(3) if cloud is None else cloud[1].mean(0) for cloud in problem.clouds])
     for _ in range(problem.s.coarse_steps):
-        plans, points = problem.plans(X)
-        X = X.clone()
-        for k in range(len(X)):
-            for b, cloud in enumerate(problem.clouds):
-                plan, p_L = plans[k][b], points[k][b]
-                if cloud is None:
-                    continue
-                if plan is None or p_L is None:  # the start shows nothing where the body is: bring it there
-                    X[k, b, :3, 3] = cloud[1].mean(0)
-                    continue
-                X[k, b] = _procrustes(p_L, cloud[1], plan, X[k, b])
+        plans = problem.plans(X)
+        nowhere = (seen & ~plans.known)[..., None]  # the start shows nothing where the body is: bring it there
+        p = torch.where(nowhere, middle, X[..., :3, 3])
+        X = torch.where(plans.known[..., None, None], _procrustes(plans, X), lie.pose(X[..., :3, :3], p))
     return X
 
 
-def _procrustes(p_L: Tensor, y: Tensor, plan: tuple[Tensor, Tensor, Tensor], X: Tensor) -> Tensor:
-    i, j, mass = plan
-    a, b = p_L[i], y[j]
+def _procrustes(plans: Transport, X: Tensor) -> Tensor:
+    """Poses (K, B, 4, 4) that bring each body's points to where the plan takes them."""
+    a, b = plans.p_L, plans.y_W
     for _ in range(3):
-        distance = (lie.transform(X, a) - b).norm(dim=-1)
-        w = mass / (distance + 0.002)
-        w = (w / w.sum())[:, None]
-        ca, cb = (w * a).sum(0), (w * b).sum(0)
-        U, _, Vt = torch.linalg.svd((w * (a - ca)).T @ (b - cb))
-        D = torch.diag(torch.tensor([1.0, 1.0, float(torch.sign(torch.linalg.det(Vt.T @ U.T)))]))
-        R = Vt.T @ D @ U.T
-        X = lie.pose(R, cb - R @ ca)
+        w = plans.mass / ((plans.moved(X) - b).norm(dim=-1) + 0.002)
+        w = (w / w.sum(-1, keepdim=True).clamp_min(1e-9))[..., None]
+        ca, cb = (w * a).sum(-2), (w * b).sum(-2)
+        U, _, Vt = torch.linalg.svd((w * (a - ca[..., None, :])).mT @ (b - cb[..., None, :]))
+        V = Vt.mT.clone()
+        V[..., 2] *= torch.linalg.det(V @ U.mT).sign()[..., None]
+        R = V @ U.mT
+        X = lie.pose(R, cb - (R @ ca[..., None])[..., 0])
     return X
 
 
@@ -70,7 +66,7 @@ def _best_two(problem: Problem, X: Tensor) -> Tensor:
     with torch.no_grad():
         tint = match_colors(problem, X, problem.twin.params)
         color = (problem.twin.params.color * tint.exp())[:, None].expand(-1, len(problem.crops), -1, -1)
-        order = problem.loss(X, problem.twin.params.replace(color=color), *problem.plans(X)).argsort(0)[:2]
+        order = problem.loss(X, problem.twin.params.replace(color=color), problem.plans(X)).argsort(0)[:2]
     return torch.stack([X[order[:, b], b] for b in range(X.shape[1])], 1)
 
 

@@ -2,45 +2,106 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import ot
 import torch
+import warp as wp
 from torch import Tensor
 
+from samrl.core import lie
+from samrl.core.launches import Launches, Slot, array
+from samrl.real2sim import loss_kernels
 
-def masked_color(color: Tensor, mask: Tensor, color_real: Tensor, mask_real: Tensor, weight: Tensor) -> Tensor:
-    """Sum over crops and pixels of |G ⊗ (I, 1) − G' ⊗ (I', 1)| per pixel of G', so that a small body counts as much as a
-    large one: (*batch, C, S, S, 3) and (*batch, C, S, S) -> (*batch).
 
-    The appended 1 compares the masks themselves, so that a body of its background's colour, or a dark one, still has an
-    outline. `weight` (C, S, S) leaves out pixels whose occluder the twin draws too coarsely."""
-    return _MaskedColor.apply(color, mask, color_real, mask_real, weight)  # type: ignore[no-any-return]
+class MaskedColor:
+    """Σ over crops and pixels of |G ⊗ (I, 1) − G' ⊗ (I', 1)| for each body, per pixel of its G', so that a small body counts
+    as much as a large one. The appended 1 compares the masks themselves, so that a body of its background's colour, or a dark
+    one, still has an outline.
+
+    Args:
+        color_real: (C, S, S, 3); masks_real: (C, B, S, S).
+        weight: (C, S, S), leaves out pixels whose occluder the twin draws too coarsely.
+    """
+
+    def __init__(self, color_real: Tensor, masks_real: Tensor, weight: Tensor) -> None:
+        pixels = (masks_real * weight[:, None]).sum((0, 2, 3)).clamp_min(1.0)
+        self.real = [x.float().contiguous() for x in (color_real, masks_real, weight[:, None] / pixels[:, None, None])]
+        self._comparisons: dict[int, _Comparison] = {}
+
+    def __call__(self, color: Tensor, masks: Tensor) -> Tensor:
+        """Rendered color (K, C, S, S, 3) and masks (K, C, B, S, S) -> (K, B)."""
+        if len(color) not in self._comparisons:
+            self._comparisons[len(color)] = _Comparison(self.real, len(color))
+        return _MaskedColor.apply(color.contiguous(), masks.contiguous(), self._comparisons[len(color)])  # type: ignore
+
+
+class _Comparison:
+    """Packed launches that compare K starts with the real images, and back."""
+
+    def __init__(self, real: list[Tensor], starts: int) -> None:
+        C, B, S, _ = real[1].shape
+        n, device = starts * C, str(real[0].device)
+        self.starts, self.rows = starts, torch.empty(n, S, B, device=device)
+        self.color, self.g_color = (Slot((n, S, S, 3), wp.vec3, device) for _ in range(2))
+        self.masks, self.g_masks = (Slot((n, B, S, S), wp.float32, device) for _ in range(2))
+        self.g_value = Slot((starts, B), wp.float32, device)
+        given = (C, self.color.array, self.masks.array, array(real[0], wp.vec3), array(real[1]), array(real[2]))
+        back = (self.g_value.array, self.g_color.array, self.g_masks.array)
+        self.compare = Launches([(loss_kernels.compare, S, (*given, array(self.rows)))], n, 1, device)
+        self.pull_back = Launches([(loss_kernels.pull_back, S, (*given, *back))], n, 1, device)
 
 
 class _MaskedColor(torch.autograd.Function):
-    """The sum and its gradient in one pass over the pixels: left to autograd, this loss costs more than the rendering."""
+    @staticmethod
+    def forward(ctx, color: Tensor, masks: Tensor, packed: _Comparison) -> Tensor:  # type: ignore[no-untyped-def, override]
+        ctx.save_for_backward(color, masks)
+        ctx.packed = packed
+        packed.color.bind(color.flatten(0, 1))
+        packed.masks.bind(masks.flatten(0, 1))
+        packed.compare.launch()
+        return packed.rows.view(packed.starts, -1, packed.rows.shape[-1]).sum(1)
 
     @staticmethod
-    def forward(ctx, color, mask, color_real, mask_real, weight):  # type: ignore[no-untyped-def]
-        scale = weight / (mask_real * weight).sum().clamp_min(1.0)
-        image = mask[..., None] * color - mask_real[..., None] * color_real
-        outline = mask - mask_real
-        value = ((image.abs().sum(-1) / 3 + outline.abs()) * scale).sum((-3, -2, -1))
-        sign = image.sign_() * (scale / 3)[..., None]
-        ctx.save_for_backward(sign * mask[..., None], (sign * color).sum(-1) + outline.sign_() * scale)
-        return value
+    def backward(ctx, g: Tensor):  # type: ignore[no-untyped-def, override]
+        color, masks = ctx.saved_tensors
+        packed, g, out = ctx.packed, g.contiguous(), (torch.empty_like(color), torch.empty_like(masks))
+        slots = (packed.color, packed.masks, packed.g_color, packed.g_masks)
+        for slot, x in zip(slots, (color, masks, *out), strict=True):
+            slot.bind(x.flatten(0, 1))
+        packed.g_value.bind(g)
+        packed.pull_back.launch()
+        return *out, None
 
-    @staticmethod
-    def backward(ctx, g):  # type: ignore[no-untyped-def]
-        by_color, by_mask = ctx.saved_tensors
-        return g[..., None, None, None, None] * by_color, g[..., None, None, None] * by_mask, None, None, None
+
+@dataclass(frozen=True)
+class Transport:
+    """Optimal plans between the points of simulated and real bodies, for K starts and B bodies: pairs and their masses.
+
+    Attributes:
+        p_L: (K, B, N, 3) simulated points in the body's frame; y_W: (K, B, N, 3) the real points they go to [m].
+        mass: (K, B, N), which sum to 1, or to 0 where there is no plan; `known`: (K, B) whether there is one.
+    """
+
+    p_L: Tensor
+    y_W: Tensor
+    mass: Tensor
+    known: Tensor
+
+    def distance(self, X: Tensor) -> Tensor:
+        """Earth Mover Distance (K, B) [m] of bodies at X (K, B, 4, 4). Held fixed, optimal plans make it differentiable
+        (envelope theorem)."""
+        return ((self.moved(X) - self.y_W).square().sum(-1) + 1e-10).sqrt().mul(self.mass).sum(-1)
+
+    def moved(self, X: Tensor) -> Tensor:
+        """The points in the world (K, B, N, 3), with bodies at X."""
+        return self.p_L @ X[..., :3, :3].mT + X[..., None, :3, 3]
 
 
 def transport_plan(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Exact optimal transport between two clouds (n, 3) and (m, 3) of equal total mass, by POT's network simplex.
-
-    Returns the plan's non-zero entries: indices into x, into y, and masses that sum to 1. Held fixed, the plan makes the
-    distance differentiable (envelope theorem)."""
+    """Exact optimal transport between two clouds (n, 3) and (m, 3) of equal total mass, by POT's network simplex: the plan's
+    non-zero entries, as indices into x, into y, and masses that sum to 1."""
     a, b = np.full(len(x), 1 / len(x)), np.full(len(y), 1 / len(y))
     cost = torch.cdist(x.double(), y.double()).numpy()
     plan = ot.emd(a, b, cost, numItermax=200_000)
@@ -48,7 +109,19 @@ def transport_plan(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return torch.from_numpy(i), torch.from_numpy(j), torch.from_numpy(plan[i, j]).to(x.dtype)
 
 
-def earth_mover(x: Tensor, y: Tensor, plan: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-    """Earth Mover Distance [m] under a fixed plan; x (*batch, n, 3), y (m, 3) -> (*batch)."""
-    i, j, mass = plan
-    return ((x[..., i, :] - y[j]).square().sum(-1) + 1e-10).sqrt() @ mass
+def transport(X: Tensor, points_L: list[list[Tensor | None]], clouds_W: list[Tensor | None]) -> Transport:
+    """Plans for every start k and body b, from points_L[k][b] (n, 3) in the body's frame, bodies at X (K, B, 4, 4), to the
+    measured clouds_W[b] (m, 3)."""
+    K, B = X.shape[:2]
+    pairs: dict[tuple[int, int], tuple[Tensor, Tensor, Tensor]] = {}
+    for k in range(K):
+        for b, y in enumerate(clouds_W):
+            p_L = points_L[k][b]
+            if y is not None and p_L is not None:
+                i, j, mass = transport_plan(lie.transform(X[k, b], p_L), y)
+                pairs[k, b] = p_L[i], y[j], mass
+    width = max((len(mass) for _, _, mass in pairs.values()), default=1)
+    p, q, m = X.new_zeros(K, B, width, 3), X.new_zeros(K, B, width, 3), X.new_zeros(K, B, width)
+    for (k, b), (p_L, y_W, mass) in pairs.items():
+        p[k, b, : len(mass)], q[k, b, : len(mass)], m[k, b, : len(mass)] = p_L, y_W, mass
+    return Transport(p, q, m, m.sum(-1) > 0)

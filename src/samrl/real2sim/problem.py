@@ -14,7 +14,7 @@ from samrl.core.camera import Camera
 from samrl.model.model import Model, set_body_pose
 from samrl.model.scene import Params, Scene, Twin
 from samrl.real2sim.frames import Crop, points_of
-from samrl.real2sim.losses import earth_mover, masked_color, transport_plan
+from samrl.real2sim.losses import MaskedColor, Transport, transport
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,7 @@ class Problem:
         self.visible = dict(zip(settings.bodies, shown, strict=True))
         self.seen = [self.visible[b] >= settings.min_pixels for b in settings.bodies]
         self.clouds = [self._cloud(b) for b in settings.bodies]
+        self.masked_color = MaskedColor(self.color, torch.stack(self.masks, 1), self.weight)
 
     def _cloud(self, body: str) -> tuple[int, Tensor] | None:
         """The crop that shows most of the body, and its measured points there (n, 3)."""
@@ -146,17 +147,14 @@ class Problem:
             out.append(row)
         return out
 
-    def loss(self, X: Tensor, params: Params, plans: list[list[tuple | None]], points: list[list[Tensor | None]]) -> Tensor:
-        """Loss of every start and body (K, B): λ1 masked colour + λ2 EMD (SAM-RL Eq. 4); its sum is what is descended."""
+    def loss(self, X: Tensor, params: Params, plans: Transport) -> Tensor:
+        """Loss of every start and body (K, B): λ1 masked colour + λ2 EMD (SAM-RL Eq. 4) under fixed plans, and the prior; its
+        sum is what is descended."""
         image = self.render(X, params)
-        columns = []
-        for b, body in enumerate(self.s.bodies):
-            if not self.seen[b]:
-                columns.append(torch.zeros(len(X)))
-                continue
-            color = masked_color(image.color, image.masks[body], self.color, self.masks[b], self.weight)
-            columns.append(self.s.weight_color * color + self.s.weight_emd * self.emd(X, b, plans, points) + self.prior(X, b))
-        return torch.stack(columns, -1)
+        color = self.masked_color(image.color, torch.stack([image.masks[b] for b in self.s.bodies], 2))
+        prior = torch.stack([self.prior(X, b) for b in range(len(self.s.bodies))], -1)
+        loss = self.s.weight_color * color + self.s.weight_emd * plans.distance(X) + prior
+        return loss * torch.tensor(self.seen)
 
     def prior(self, X: Tensor, b: int) -> Tensor:
         """How unlikely the pose of body b is before any image, for every start (K): half the squared deviation in units of
@@ -166,29 +164,9 @@ class Problem:
             return torch.zeros(len(X))
         return 0.5 * self.s.weight_prior * (lie.local(known.X_WB, X[:, b]) / known.sigma).square().sum(-1)
 
-    def emd(self, X: Tensor, b: int, plans: list[list[tuple | None]], points: list[list[Tensor | None]]) -> Tensor:
-        """Earth Mover Distance of body b for every start (K) [m] under fixed plans."""
-        cloud, out = self.clouds[b], []
-        for k in range(len(X)):
-            plan, p_L = plans[k][b], points[k][b]
-            if cloud is None or plan is None or p_L is None:
-                out.append(torch.zeros(()))
-                continue
-            out.append(earth_mover(lie.transform(X[k, b], p_L), cloud[1], plan))
-        return torch.stack(out)
-
-    def plans(self, X: Tensor) -> tuple[list[list[tuple | None]], list[list[Tensor | None]]]:
-        """Fresh transport plans at the poses X, and the points that they move."""
-        points = self.sim_points(X)
-        plans: list[list[tuple | None]] = []
-        for k in range(len(X)):
-            row: list[tuple | None] = []
-            for b, cloud in enumerate(self.clouds):
-                p_L = points[k][b]
-                known = cloud is not None and p_L is not None
-                row.append(transport_plan(lie.transform(X[k, b], p_L), cloud[1]) if known else None)  # type: ignore
-            plans.append(row)
-        return plans, points
+    def plans(self, X: Tensor) -> Transport:
+        """Fresh transport plans at the poses X."""
+        return transport(X, self.sim_points(X), [None if cloud is None else cloud[1] for cloud in self.clouds])
 
 
 def _carried(scene: Scene, bodies: tuple[str, ...]) -> list[bool]:

@@ -1,6 +1,6 @@
 """Differentiable rendering: antialiased rasterization with edge-integral gradients."""
 
-from samrl.model.render.autograd import Settings
+from samrl.model.render.image import Settings
 from samrl.model.render.loose import LooseSolid, loose_scene
 from samrl.model.render.meshes import Mesh, scene_mesh, surface_mesh
 from samrl.model.render.renderer import Renderer, SurfaceRenderer, rasterize

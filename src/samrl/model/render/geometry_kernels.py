@@ -112,12 +112,12 @@ def light_solids(
 
 
 @wp.func
-def add_pose(grad: wp.array2d(dtype=wp.mat44), b: int, k: int, R: wp.mat33, p: wp.vec3):
-    """Adds to the upper twelve entries of a pose's gradient; host threads never share a batch entry, devices do."""
-    m = wp.mat44(
+def pose_gradient(R: wp.mat33, p: wp.vec3) -> wp.mat44:
+    """The upper twelve entries of a pose's gradient. It is added atomically: host threads never share a batch entry, devices
+    do."""
+    return wp.mat44(
         R[0, 0], R[0, 1], R[0, 2], p[0], R[1, 0], R[1, 1], R[1, 2], p[1], R[2, 0], R[2, 1], R[2, 2], p[2], 0.0, 0.0, 0.0, 0.0
     )
-    wp.atomic_add(grad, b, k, m)
 
 
 @wp.kernel
@@ -126,7 +126,7 @@ def pull_back_vertices(
     X_WL: wp.array2d(dtype=wp.mat44), X_WC: wp.array(dtype=wp.mat44), K: wp.array(dtype=wp.vec4),
     geom_p: wp.array2d(dtype=wp.vec3), geom_R: wp.array2d(dtype=wp.mat33), geom_size: wp.array2d(dtype=Vec6),
     g_h: wp.array2d(dtype=wp.vec3),
-    g_X_WL: wp.array2d(dtype=wp.mat44), g_X_WC: wp.array2d(dtype=wp.mat44), g_K: wp.array(dtype=wp.vec4),
+    g_X_WL: wp.array2d(dtype=wp.mat44), g_X_WC: wp.array(dtype=wp.mat44), g_K: wp.array(dtype=wp.vec4),
     g_geom_p: wp.array2d(dtype=wp.vec3), g_geom_R: wp.array2d(dtype=wp.mat33), g_geom_size: wp.array2d(dtype=Vec6),
 ):  # fmt: skip
     """(batch, P): adjoint of `project_solids`. All that a part's vertices have in common follows from the one 3 × 4 moment
@@ -167,10 +167,10 @@ def pull_back_vertices(
     m_C = to_C * m
     M_C = to_C * along  # sum of g_p_C ⊗ p_C
     m_W = R_WC * m_C
-    add_pose(g_X_WC, b, 0, R_WC * wp.transpose(M_C), -m_W)  # dp_C = dR^T R p_C
+    wp.atomic_add(g_X_WC, b, pose_gradient(R_WC * wp.transpose(M_C), -m_W))  # dp_C = dR^T R p_C
     # link and geom: p_W = R_WL (R_LG p_G + p_LG) + p_WL
     M_W = R_WC * (to_C * M)  # sum of g_p_W ⊗ p_G
-    add_pose(g_X_WL, b, link, M_W * wp.transpose(R_LG) + wp.outer(m_W, p_LG), m_W)
+    wp.atomic_add(g_X_WL, b, link, pose_gradient(M_W * wp.transpose(R_LG) + wp.outer(m_W, p_LG), m_W))
     wp.atomic_add(g_geom_R, b, g, wp.transpose(R_WL) * M_W)
     g_geom_p[b, g] = wp.transpose(R_WL) * m_W
 
@@ -211,7 +211,7 @@ def pull_back_shade(
     wp.atomic_add(g_diffuse, b, wp.cw_mul(lit, albedo))
     g_l = R_WL * (R_LG * turn)
     wp.atomic_add(g_light_direction, b, (g_l - l * wp.dot(l, g_l)) / wp.length(direction))
-    add_pose(g_X_WL, b, link, wp.outer(l, R_LG * turn), wp.vec3())
+    wp.atomic_add(g_X_WL, b, link, pose_gradient(wp.outer(l, R_LG * turn), wp.vec3()))
     wp.atomic_add(g_geom_R, b, g, wp.outer(wp.transpose(R_WL) * l, turn))
 
 
@@ -232,7 +232,7 @@ def project_points(
 def pull_back_points(
     first: int, S: float, p_W: wp.array2d(dtype=wp.vec3), X_WC: wp.array(dtype=wp.mat44), K: wp.array(dtype=wp.vec4),
     g_h: wp.array2d(dtype=wp.vec3),
-    g_p_W: wp.array2d(dtype=wp.vec3), g_X_WC: wp.array2d(dtype=wp.mat44), g_K: wp.array(dtype=wp.vec4),
+    g_p_W: wp.array2d(dtype=wp.vec3), g_X_WC: wp.array(dtype=wp.mat44), g_K: wp.array(dtype=wp.vec4),
 ):  # fmt: skip
     """(batch, V): adjoint of `project_points`."""
     i, v = wp.tid()
@@ -246,5 +246,5 @@ def pull_back_points(
     p_C = wp.transpose(R_WC) * (p_W[shared(b, p_W.shape[0]), v] - position(X_C))
     g_p = R_WC * (wp.transpose(intrinsics(k, S)) * gv)
     g_p_W[b, v] = g_p
-    add_pose(g_X_WC, b, 0, R_WC * wp.outer(p_C, wp.transpose(intrinsics(k, S)) * gv), -g_p)
+    wp.atomic_add(g_X_WC, b, pose_gradient(R_WC * wp.outer(p_C, wp.transpose(intrinsics(k, S)) * gv), -g_p))
     wp.atomic_add(g_K, b, S * wp.vec4(gv[0] * p_C[0], gv[1] * p_C[1], gv[0] * p_C[2], gv[1] * p_C[2]))

@@ -13,7 +13,8 @@ from samrl.core.camera import Camera
 from samrl.core.errors import ImageError
 from samrl.core.types import RGBD
 from samrl.model.render import geometry_kernels as geometry
-from samrl.model.render.autograd import DeviceMesh, DrawSolids, DrawSurface, Settings
+from samrl.model.render.autograd import Draw, FreeSubject, SolidSubject
+from samrl.model.render.image import DeviceMesh, Settings
 from samrl.model.render.meshes import Mesh, scene_mesh
 from samrl.model.scene import PLANE, Params, Scene
 
@@ -54,7 +55,7 @@ class Renderer:
             bits |= (link == scene.link(name)).astype(np.int32) << i
         moves = np.ones(len(link), bool) if moving is None else np.isin(link, [scene.link(n) for n in moving])
         self.mesh = DeviceMesh(mesh, self.settings, link, moves, bits, len(masks))
-        self.solids = _solids(self.mesh, scene, T, normals)
+        self.subject = SolidSubject(self.mesh, _solids(self.mesh, scene, T, normals))
 
     @property
     def triangles(self) -> int:
@@ -72,7 +73,7 @@ class Renderer:
         leaves += [(getattr(params, n), r) for n, r in zip(PARAMETERS, (2, 3, 2, 2, 1, 1, 1), strict=True)]
         batch, inputs = _flatten(leaves, self.settings.device)
         count = _check_size(camera, batch)
-        out = DrawSolids.apply(self.mesh, self.solids, (count, camera.height, camera.width), *inputs)
+        out = Draw.apply(self.subject, (count, camera.height, camera.width), *inputs)
         return _rgbd(out, batch, self.masks, camera)
 
 
@@ -89,14 +90,14 @@ class SurfaceRenderer:
         part = np.zeros(1, np.int32)
         self.settings = settings or Settings()
         self.masks = ("surface",) if mask else ()
-        self.mesh = DeviceMesh(mesh, self.settings, part, part == 0, part + int(mask), len(self.masks))
+        self.subject = FreeSubject(DeviceMesh(mesh, self.settings, part, part == 0, part + int(mask), len(self.masks)))
 
     def render(self, vertices_W: Tensor, colors: Tensor, camera: Camera) -> RGBD:
         """Image of vertices (*batch, V, 3) [m] in the world with colours (*batch, C, 3) at the mesh's corners (lit already).
         Batches as in `Renderer.render`."""
         leaves = [(vertices_W, 2), (colors, 2), (camera.X_WC, 2), (camera.K, 1)]
         batch, inputs = _flatten(leaves, self.settings.device)
-        out = DrawSurface.apply(self.mesh, (_check_size(camera, batch), camera.height, camera.width), *inputs)
+        out = Draw.apply(self.subject, (_check_size(camera, batch), camera.height, camera.width), *inputs)
         return _rgbd(out, batch, self.masks, camera)[0]
 
 

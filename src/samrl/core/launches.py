@@ -1,0 +1,75 @@
+"""Warp kernels launched again and again: what a launch needs is packed once, and later launches are only pointed at new tensors.
+From Python, packing costs more than many of our kernels."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import torch
+import warp as wp
+from torch import Tensor
+
+wp.config.log_level = max(wp.config.log_level, wp.LOG_WARNING)  # Warp tells of each module that it loads
+
+Job = tuple[Any, int, Sequence[Any]]  # a kernel over (batch, extent), the extent, its arguments after `first`
+_workers: dict[int, ThreadPoolExecutor] = {}  # by process: threads do not survive a fork
+
+
+def array(tensor: Tensor, dtype: Any = None) -> Any:
+    """A kernel's view of a tensor, which the caller must keep alive."""
+    return wp.from_torch(tensor, dtype=dtype, requires_grad=False)
+
+
+class Slot:
+    """A kernel argument of fixed shape that is pointed at one tensor after another."""
+
+    def __init__(self, shape: Sequence[int], dtype: Any, device: str) -> None:
+        self.shape = torch.Size(shape)
+        self.array = wp.from_torch(torch.empty(self.shape, device=device), dtype=dtype, requires_grad=False, return_ctype=True)
+
+    def bind(self, tensor: Tensor | None) -> None:
+        """Point at `tensor`, contiguous and of this slot's shape, which the caller keeps alive; None: at nothing."""
+        assert tensor is None or (tensor.shape == self.shape and tensor.is_contiguous())
+        self.array.data = 0 if tensor is None else tensor.data_ptr()
+
+
+class Launches:
+    """Kernels to be launched one after the other over a batch, on the CPU by so many threads, each with its share of the batch.
+    A kernel's first argument is the first index of its share, to which it adds its own."""
+
+    def __init__(self, jobs: Sequence[Job], batch: int, threads: int, device: str) -> None:
+        self.device = torch.device(device)
+        n = 1 if self.device.type == "cuda" else max(1, min(threads, batch))
+        bounds = [batch * i // n for i in range(n + 1)]
+        self._shares = [
+            [
+                wp.launch(kernel, dim=(b - a, extent), inputs=[a, *args], device=device, record_cmd=True)
+                for kernel, extent, args in jobs
+            ]
+            for a, b in zip(bounds[:-1], bounds[1:], strict=True)
+        ]
+
+    def launch(self) -> None:
+        first, *others = self._shares
+        stream = wp.stream_from_torch(self.device) if self.device.type == "cuda" else None
+        waiting = [_pool().submit(_run, launches, stream) for launches in others]
+        try:
+            _run(first, stream)
+        finally:
+            for job in waiting:
+                job.result()
+
+
+def _run(launches: list[Any], stream: Any) -> None:
+    for launch in launches:
+        launch.launch(stream)
+
+
+def _pool() -> ThreadPoolExecutor:
+    pid = os.getpid()
+    if pid not in _workers:
+        _workers[pid] = ThreadPoolExecutor(max(1, (os.cpu_count() or 2)), thread_name_prefix="kernels")
+    return _workers[pid]

@@ -1,0 +1,217 @@
+"""A mesh on the device, and images of it: the buffers of a forward pass and the kernel launches that fill and pull them back.
+
+The launches are packed once; later passes of the same size only point them at new tensors. Images are kept for reuse once
+their pass is over.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+import warp as wp
+from torch import Tensor
+
+from samrl.core.errors import NonFiniteError, check_finite
+from samrl.core.launches import Job, Launches, Slot, array
+from samrl.model.render import raster_kernels as raster
+from samrl.model.render.meshes import Mesh
+
+KEPT_BYTES = 96 * 2**20  # idle images of one renderer take at most so much
+
+
+@dataclass(frozen=True)
+class Settings:
+    """supersampling S; near distance [m]; background colour; threads for a batch on the CPU; device of the kernels."""
+
+    supersampling: int = 2
+    near: float = 0.01
+    background: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    threads: int = 2
+    device: str = "cpu"
+
+
+@dataclass
+class DeviceMesh:
+    """A mesh on the device, and which of its parts may want a gradient.
+
+    Attributes:
+        part_moves: (P) bool, poses of these parts' links get a gradient.
+        bits: (P) int, mask bits of each part; mask_count: how many masks.
+    """
+
+    mesh: Mesh
+    settings: Settings
+    part_link: np.ndarray
+    part_moves: np.ndarray
+    bits: np.ndarray
+    mask_count: int
+    surface: Any = field(init=False)
+    face_link: Any = field(init=False)
+    _wanted: dict[tuple[bool, ...], tuple[Any, Any, int]] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        m = self.mesh
+        self.surface = raster.Surface()
+        self.surface.faces = self.upload(m.faces, wp.vec3i)
+        self.surface.corners = self.upload(m.corners, wp.vec3i)
+        self.surface.edges = self.upload(m.edges, int)
+        self.surface.bits = self.upload(self.bits[m.face_part], int)
+        self.surface.convex = self.upload(m.face_convex, int)
+        self.face_link = self.upload(self.part_link[m.face_part], int)
+
+    def upload(self, values: np.ndarray, dtype: Any) -> Any:
+        return wp.array(np.ascontiguousarray(values), dtype=dtype, device=self.settings.device)
+
+    def wanted(self, vertices_all: bool, vertices_moving: bool, corners_all: bool, corners_moving: bool) -> tuple:
+        """What gets a gradient: bits of each face, indices of the edges to walk, and how many those are."""
+        key = (vertices_all, vertices_moving, corners_all, corners_moving)
+        if key not in self._wanted:
+            vertices = vertices_all | (vertices_moving & self.part_moves)
+            corners = corners_all | (corners_moving & self.part_moves)
+            bits = np.where(vertices, int(raster.VERTICES), 0) | np.where(corners, int(raster.CORNERS), 0)
+            active = np.nonzero(vertices[self.mesh.edge_part])[0].astype(np.int32)
+            self._wanted[key] = (self.upload(bits[self.mesh.face_part], int), self.upload(active, int), len(active))
+        return self._wanted[key]
+
+
+class Image:
+    """A batch of images: buffers (z-buffer, face setups, projected vertices), slots for what comes and goes, and recorded
+    launches. One forward pass owns it until its backward pass can no longer come.
+
+    Args:
+        size: batch, height, width.
+        inputs: shapes (1 or batch, …) and kernel types of the pass's inputs.
+    """
+
+    def __init__(self, mesh: DeviceMesh, size: tuple[int, int, int], inputs: Sequence[tuple[torch.Size, Any]]) -> None:
+        self.mesh, (self.batch, self.height, self.width) = mesh, size
+        self.lock = threading.Lock()
+        self._launches: dict[tuple, Launches] = {}
+        self._buffers()
+        shape, device = (self.batch, self.height, self.width), mesh.settings.device
+        slot = lambda *args: Slot(*args, device)  # noqa: E731
+        planes = (self.batch, mesh.mask_count, self.height, self.width)
+        self.color, self.depth, self.masks = slot((*shape, 3), wp.vec3), slot(shape, wp.float32), slot(planes, wp.float32)
+        self.g_color, self.g_depth = slot((*shape, 3), wp.vec3), slot(shape, wp.float32)
+        self.g_masks = slot(planes, wp.float32)
+        self.inputs = [slot(s, d) for s, d in inputs]
+        self.g_inputs = [slot((self.batch, *s[1:]), d) for s, d in inputs]
+
+    def _buffers(self) -> None:
+        m, settings = self.mesh.mesh, self.mesh.settings
+        s = settings.supersampling
+        new = lambda *shape, **kw: torch.empty(self.batch, *shape, device=settings.device, **kw)  # noqa: E731
+        self.h, self.shade = new(int(m.vertex_start[-1]), 3), new(int(m.corner_start[-1]), 3)
+        self.g_h, self.g_shade = torch.empty_like(self.h), torch.empty_like(self.shade)
+        self.setup, self.facing = new(len(m.faces), 11), new(len(m.faces), dtype=torch.int32)
+        self.zbuffer = new(self.height * s, self.width * s, dtype=torch.int64)
+        self.links = new(self.height, self.width, dtype=torch.int32)
+        self.bytes = sum(x.nbytes for x in vars(self).values() if isinstance(x, Tensor))
+        self.frame = raster.Frame()
+        self.frame.h, self.frame.shade = array(self.h, wp.vec3), array(self.shade, wp.vec3)
+        self.frame.setup, self.frame.facing = array(self.setup, raster.Setup), array(self.facing)
+        self.frame.zbuffer = array(self.zbuffer)
+        self.frame.background = wp.vec3(*settings.background)
+        self.frame.near, self.frame.S = settings.near, s
+        self.arrays = [array(x, wp.vec3) for x in (self.h, self.shade, self.g_h, self.g_shade)]
+
+    def check(self, inputs: dict[str, Tensor]) -> None:
+        """Raise NonFiniteError, naming the input at fault, if anything projected or lit is not finite."""
+        if math.isfinite(float(self.h.sum()) + float(self.shade.sum())):
+            return
+        for name, values in inputs.items():
+            check_finite(name, values)
+        raise NonFiniteError("a vertex or a colour of the render is not finite, though all inputs are: too large a pose?")
+
+    def draw(self, project: Callable[[Image], list[Job]], inputs: dict[str, Tensor]) -> tuple[Tensor, ...]:
+        """Project, fill, resolve: colour (batch, H, W, 3), depth (batch, H, W), masks (batch, M, H, W), links (batch, H, W)."""
+        for slot, x in zip(self.inputs, inputs.values(), strict=True):
+            slot.bind(x)
+        color, depth, masks = (torch.empty(s.shape, device=self.h.device) for s in (self.color, self.depth, self.masks))
+        for slot, x in zip((self.color, self.depth, self.masks), (color, depth, masks), strict=True):
+            slot.bind(x)
+        self.zbuffer.zero_()
+
+        def jobs() -> list[Job]:
+            surface, frame = self.mesh.surface, self.frame
+            out = (self.color.array, self.depth.array, self.masks.array, array(self.links))
+            return [
+                *project(self),
+                (raster.fill, len(self.mesh.mesh.faces), (surface, frame)),
+                (raster.resolve, self.height, (surface, frame, self.mesh.face_link, *out)),
+            ]
+
+        self.play(("draw",), jobs)
+        self.check(inputs)
+        return color, depth, masks, self.links.clone()
+
+    def pull_back(self, grads: Sequence[Tensor | None], wanted: tuple, key: tuple, finish: Callable[[Image], list[Job]]) -> None:
+        """Adjoint of `draw`; `finish` that of the projection, from g_h and g_shade on. `key`: what the launches depend on,
+        beside which gradients come."""
+        held = [None if g is None else g.contiguous() for g in grads]
+        for slot, g in zip((self.g_color, self.g_depth, self.g_masks), held, strict=True):
+            slot.bind(g)
+        self.g_h.zero_()
+        self.g_shade.zero_()
+        has = tuple(g is not None for g in grads)
+        self.play((key, has), lambda: [*self._adjoint(wanted, *has), *finish(self)])
+
+    def _adjoint(self, wanted: tuple, has_color: bool, has_depth: bool, has_masks: bool) -> list[Job]:
+        faces, edges, edge_count = wanted
+        surface, frame, masks = self.mesh.surface, self.frame, self.mesh.mask_count * has_masks
+        _, _, g_h, g_shade = self.arrays
+        gc, gd, gm = self.g_color.array, self.g_depth.array, self.g_masks.array
+        jobs: list[Job] = []
+        if has_color or has_depth:
+            inside = (surface, frame, faces, gc, gd, int(has_color), int(has_depth), self.width, g_h, g_shade)
+            jobs.append((raster.pull_back_interior, self.height, inside))
+        if edge_count and has_color:
+            jobs.append((raster.pull_back_narrow, len(self.mesh.mesh.faces), (surface, frame, faces, gc, g_h)))
+        if edge_count and (has_color or masks):
+            jobs.append((raster.pull_back_edges, edge_count, (surface, frame, edges, gc, gm, int(has_color), masks, g_h)))
+        return jobs
+
+    def play(self, key: tuple, jobs: Callable[[], list[Job]]) -> None:
+        """Launch the jobs, which depend on `key` alone."""
+        if key not in self._launches:
+            self._launches[key] = Launches(jobs(), self.batch, self.mesh.settings.threads, self.mesh.settings.device)
+        self._launches[key].launch()
+
+
+class Images:
+    """Idle images of one renderer, by size. `take` hands one out; it comes back by `give`."""
+
+    def __init__(self) -> None:
+        self._idle: list[tuple[tuple, Image]] = []
+        self._lock = threading.Lock()
+
+    def take(self, key: tuple, make: Callable[[], Image]) -> Image:
+        with self._lock:
+            for i in reversed(range(len(self._idle))):
+                if self._idle[i][0] == key:
+                    return self._idle.pop(i)[1]
+        return make()
+
+    def give(self, key: tuple, image: Image) -> None:
+        with self._lock:
+            self._idle.append((key, image))
+            while sum(kept.bytes for _, kept in self._idle) > KEPT_BYTES:
+                self._idle.pop(0)
+
+
+class Lease:
+    """An image for as long as this object lives: that of a forward pass's context, so that backward passes may come in any
+    number, order and thread, or not at all."""
+
+    def __init__(self, images: Images, key: tuple, make: Callable[[], Image]) -> None:
+        self._images, self._key, self.image = images, key, images.take(key, make)
+
+    def __del__(self) -> None:
+        if hasattr(self, "image"):  # `take` may have failed
+            self._images.give(self._key, self.image)
