@@ -9,15 +9,15 @@ from torch import Tensor
 
 from samrl.core import lie
 from samrl.model.scene import Params
-from samrl.real2sim.problem import Problem
+from samrl.real2sim.problem import Problem, UpdateSettings
 
 PATCH = 25.0  # pixels across that err together
 
 
-def fine(problem: Problem, X0: Tensor) -> tuple[Tensor, Params, Tensor, Tensor]:
-    """Descend the full loss from X0 (K, B, 4, 4). Returns the best poses met, the last parameters with colours and light, and
+def fine(problem: Problem, X0: Tensor, s: UpdateSettings) -> tuple[Tensor, Params, Tensor, Tensor]:
+    """Descend the full loss from X0 (K, B, 4, 4), with the steps and rates of `s`. Returns the best poses met, the last parameters with colours and light, and
     the losses at the start and at the best (K, B)."""
-    s, K, B = problem.s, *X0.shape[:2]
+    K, B = X0.shape[:2]
     params = problem.twin.params
     pose = torch.zeros(K, B, 6, requires_grad=True)
     tint = torch.zeros(K, len(params.color), 3)
@@ -93,9 +93,8 @@ def uncertainty(problem: Problem, X: Tensor, params: Params) -> tuple[dict[str, 
     the errors of development seeds 13-23 in PyBullet."""
     B, step = X.shape[1], torch.tensor([1e-3] * 3 + [2e-2] * 3)
     moves = torch.cat([torch.zeros(1, 6), torch.diag(step)])[:, None].expand(7, B, 6)  # all bodies at once: each has its mask
-    light = {n: getattr(params, n)[0, 0].detach() for n in ("color", "light_direction", "ambient")}
     with torch.no_grad():
-        image = problem.render(lie.retract(X.expand(len(moves), -1, -1, -1), moves), params.replace(**light))
+        image = problem.render(lie.retract(X.expand(len(moves), -1, -1, -1), moves), params)
     residual, spread = {}, {}
     for b, body in enumerate(problem.s.bodies):
         if not problem.seen[b]:

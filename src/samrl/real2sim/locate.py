@@ -10,22 +10,24 @@ from torch import Tensor
 
 from samrl.core import lie
 from samrl.model.model import Model
-from samrl.model.scene import Twin
+from samrl.model.scene import Params, Twin
 from samrl.real2sim.fine import colors_of, fine, match_colors
 from samrl.real2sim.frames import Crop
 from samrl.real2sim.losses import Transport
-from samrl.real2sim.problem import Problem, UpdateSettings, put
+from samrl.real2sim.problem import Priors, Problem, UpdateSettings, put
 
 
-def locate(model: Model, twin: Twin, crops: Sequence[Crop], settings: UpdateSettings) -> Twin:
+def locate(
+    model: Model, twin: Twin, crops: Sequence[Crop], settings: UpdateSettings, priors: Priors | None = None
+) -> Twin:
     """Bring bodies that may be centimetres away near to where the images show them: the coarse stage from several starts,
     and of those the one whose loss is least."""
-    far = replace(settings, points=settings.coarse_points, margin=0, fine_steps=settings.wide_steps, rate_p=0.003, rate_r=0.06)
-    problem = Problem(model, twin, crops, far)
+    far = _far(replace(settings, points=settings.coarse_points, margin=0))
+    problem = Problem(model, twin, crops, far, priors)
     if not any(problem.seen):
         return twin
     X = coarse(problem, torch.cat([_turned(problem.X0[None], yaw) for yaw in settings.coarse_yaws]))
-    X, params, _, last = fine(problem, _best_two(problem, X))
+    X, params, _, last = fine(problem, _best_two(problem, X), far)
     best = last.argmin(0)
     keep = torch.tensor(problem.seen)[:, None, None]
     found = X[best, torch.arange(len(settings.bodies))]
@@ -33,7 +35,25 @@ def locate(model: Model, twin: Twin, crops: Sequence[Crop], settings: UpdateSett
     return new.replace(params=colors_of(new.params, params, problem, best))
 
 
-def coarse(problem: Problem, X: Tensor) -> Tensor:
+def again(problem: Problem, X: Tensor, params: Params, last: Tensor) -> tuple[Tensor, Params, Tensor]:
+    """Look once more, on the same crops, for bodies that do not look right at X (1, B, 4, 4), whose loss is `last` (1, B): a
+    block that is nearly square looks much alike after a quarter turn. Returns what was given and a second candidate:
+    poses (2, B, 4, 4), parameters and losses (2, B)."""
+    known = torch.stack([X[0, b] if prior is None else prior.X_WB for b, prior in enumerate(problem.priors)])[None]
+    starts = coarse(problem, torch.cat([_turned(known, yaw) for yaw in problem.s.doubt_yaws]), turn=False)
+    rough, _, _, loss = fine(problem, starts, _far(problem.s))
+    start = rough[loss.argmin(0), torch.arange(X.shape[1])][None]
+    X2, params2, _, last2 = fine(problem, start, problem.s)
+    both = {n: torch.cat([getattr(params, n), getattr(params2, n)]) for n in ("color", "light_direction", "ambient")}
+    return torch.cat([X, X2]), params.replace(**both), torch.cat([last, last2])
+
+
+def _far(settings: UpdateSettings) -> UpdateSettings:
+    """Fewer, larger steps."""
+    return replace(settings, fine_steps=settings.wide_steps, rate_p=0.003, rate_r=0.06)
+
+
+def coarse(problem: Problem, X: Tensor, turn: bool = True) -> Tensor:
     """Move starts X (K, B, 4, 4) by the Earth Mover Distance: each step solves for the rigid motion that a fixed plan asks
     for (weighted Procrustes, Kabsch 1976; the weights 1/distance make it the distance itself, not its square)."""
     seen = torch.tensor([cloud is not None for cloud in problem.clouds])
@@ -42,17 +62,20 @@ def coarse(problem: Problem, X: Tensor) -> Tensor:
         plans = problem.plans(X)
         nowhere = (seen & ~plans.known)[..., None]  # the start shows nothing where the body is: bring it there
         p = torch.where(nowhere, middle, X[..., :3, 3])
-        X = torch.where(plans.known[..., None, None], _procrustes(plans, X), lie.pose(X[..., :3, :3], p))
+        X = torch.where(plans.known[..., None, None], _procrustes(plans, X, turn), lie.pose(X[..., :3, :3], p))
     return X
 
 
-def _procrustes(plans: Transport, X: Tensor) -> Tensor:
+def _procrustes(plans: Transport, X: Tensor, turn: bool) -> Tensor:
     """Poses (K, B, 4, 4) that bring each body's points to where the plan takes them."""
     a, b = plans.p_L, plans.y_W
     for _ in range(3):
         w = plans.mass / ((plans.moved(X) - b).norm(dim=-1) + 0.002)
         w = (w / w.sum(-1, keepdim=True).clamp_min(1e-9))[..., None]
         ca, cb = (w * a).sum(-2), (w * b).sum(-2)
+        if not turn:
+            X = lie.pose(X[..., :3, :3], cb - (X[..., :3, :3] @ ca[..., None])[..., 0])
+            continue
         U, _, Vt = torch.linalg.svd((w * (a - ca[..., None, :])).mT @ (b - cb[..., None, :]))
         V = Vt.mT.clone()
         V[..., 2] *= torch.linalg.det(V @ U.mT).sign()[..., None]

@@ -30,6 +30,7 @@ class UpdateSettings:
     min_pixels: a body with fewer visible pixels in every crop is out of view.
     clearance [m]: what is seen so far in front of a body, and is none, hides it.
     margin: pixels around a coarsely drawn occluder that count for nothing.
+    doubt: a body whose loss stays above this is looked for again, from its first estimate turned about the vertical by doubt_yaws [rad].
     """
 
     bodies: tuple[str, ...] = ("block", "peg")
@@ -49,6 +50,8 @@ class UpdateSettings:
     min_pixels: float = 12.0
     clearance: float = 0.015
     margin: int = 2
+    doubt: float = 0.17
+    doubt_yaws: tuple[float, ...] = (0.0, -0.785, 0.785, 1.571)
 
 
 @dataclass(frozen=True)

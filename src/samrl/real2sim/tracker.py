@@ -52,6 +52,7 @@ class Tracker:
     WIDE, WIDE_SIZE, WIDE_PIXEL = 0.40, 96, 0.004  # the wide crop: metres across at least, pixels, metres a pixel
     FIRST_SIZE, LATER_SIZE, PIXEL = 96, 64, 0.0012  # the near crops: pixels at first and later, metres a pixel
     NEAR = 0.010  # a body known this well needs no locating [m]
+    ANYWHERE = (1.0, 3.14)  # how far a body may be of which that is not known [m, rad]
     MEMORY = 8.0  # at most so many full views count in the average
 
     def __init__(
@@ -61,8 +62,9 @@ class Tracker:
         self.model, self.camera, self.known, self.segment = model, camera, known or {}, segment
         self.first = settings or UpdateSettings(bodies=model.updatable)
         self.later = replace(self.first, fine_steps=6, rate_p=0.0005, rate_r=0.005, rate_color=0.02)
-        self.far = tuple(b for b in self.first.bodies if self.known.get(b, (1.0, 1.0))[0] > self.NEAR)
+        self.far = tuple(b for b in self.first.bodies if self.known.get(b, self.ANYWHERE)[0] > self.NEAR)
         self.seen = dict.fromkeys(self.first.bodies, 0.0)
+        self.rest, self.pause = 0, 2  # exposures until doubted bodies are looked for again, and after the next failure
         self.nominal: dict[str, torch.Tensor] | None = None
 
     def observe(self, world: World, twin: Twin, X_WC: np.ndarray) -> tuple[Twin, UpdateReport, list[RGBD], dict[str, float]]:
@@ -124,25 +126,32 @@ class Tracker:
     def locate(self, twin: Twin, image: RGBD) -> Twin:
         """Bring far bodies near by a wide image."""
         crop = make_crop(image, self.first.bodies, self.WIDE_SIZE, self.camera)
-        return locate(self.model, twin, [crop], replace(self.first, bodies=self.far))
+        return locate(self.model, twin, [crop], replace(self.first, bodies=self.far), self.priors(twin))
 
     def crops(self, images: Sequence[RGBD]) -> list[Crop]:
         return [make_crop(image, self.first.bodies, self.size, self.camera) for image in images]
 
     def update(self, twin: Twin, images: Sequence[RGBD]) -> tuple[Twin, UpdateReport]:
         """Align the twin with near images."""
-        new, report = update(self.model, twin, self.crops(images), self.first if self.fresh else self.later, self.priors(twin))
+        settings = self.first if self.fresh else self.later
+        if self.rest:  # it has been looked for again in vain
+            settings = replace(settings, doubt=float("inf"))
+        new, report = update(self.model, twin, self.crops(images), settings, self.priors(twin))
         self.far = tuple(b for b in self.far if b in report.lost)
+        self.rest = max(0, self.rest - 1)
+        if set(report.doubted) - set(report.replaced):
+            self.rest = self.pause = 2 * self.pause
         return self.average(twin, new, report), report
 
     def priors(self, twin: Twin) -> Priors:
-        """What was known before the first image, about where each body's parent is now."""
+        """The first estimates, about where each body's parent is now, and how far from them the bodies may be; those of which
+        that is not known, anywhere."""
         X_WL, scene, priors = self.model.link_poses(twin), self.model.scene, {}
-        for body, (p, r) in self.known.items():
+        assert self.nominal is not None
+        for body, X_PB in self.nominal.items():
+            p, r = self.known.get(body, self.ANYWHERE)
             parent = int(scene.parent[scene.link(body)])
-            assert self.nominal is not None
-            sigma = torch.tensor([p] * 3 + [r] * 3, dtype=X_WL.dtype)
-            priors[body] = Prior(X_WL[parent] @ self.nominal[body], sigma)
+            priors[body] = Prior(X_WL[parent] @ X_PB, torch.tensor([p] * 3 + [r] * 3, dtype=X_WL.dtype))
         return priors
 
     def average(self, old: Twin, new: Twin, report: UpdateReport) -> Twin:
@@ -151,6 +160,8 @@ class Tracker:
         for body, pixels in report.visible.items():
             if body in report.lost:
                 continue
+            if body in report.replaced:  # what was believed so far is no longer
+                self.seen[body] = 0.0
             full = max(self.seen[body] / self.MEMORY, pixels)
             self.seen[body] = min(self.seen[body] + pixels, self.MEMORY * full)
             X_old, X_new = body_pose(scene, old.params, body), body_pose(scene, params, body)

@@ -15,13 +15,15 @@ from samrl.model.model import Model
 from samrl.model.scene import Twin
 from samrl.real2sim.fine import colors_of, fine, uncertainty
 from samrl.real2sim.frames import Crop
+from samrl.real2sim.locate import again
 from samrl.real2sim.problem import Priors, Problem, UpdateSettings, put
 
 
 @dataclass
 class UpdateReport:
     """What the update did. `visible`: body -> pixels of its mask; `lost`: bodies out of view, whose last estimate is kept;
-    `loss_before`, `loss_after`; `residual`, `spread`: see `uncertainty`; `message`: a sentence; `seconds`."""
+    `loss_before`, `loss_after`; `residual`, `spread`: see `uncertainty`; `message`: a sentence; `seconds`;
+    `doubted`: bodies that did not look right where the descent ended, `replaced`: those of them found elsewhere."""
 
     visible: dict[str, float]
     lost: tuple[str, ...]
@@ -31,6 +33,8 @@ class UpdateReport:
     spread: dict[str, list[float]] = field(default_factory=dict)
     message: str = ""
     seconds: float = 0.0
+    doubted: tuple[str, ...] = ()
+    replaced: tuple[str, ...] = ()
 
 
 def update(
@@ -43,14 +47,21 @@ def update(
     message = _message(problem, settings)
     if not any(problem.seen):
         return twin, UpdateReport(problem.visible, settings.bodies, 0.0, 0.0, message=message)
-    X, params, first, last = fine(problem, problem.X0[None])
-    one = torch.zeros(len(settings.bodies), dtype=torch.long)
+    X, params, first, last = fine(problem, problem.X0[None], settings)
+    doubted = tuple(b for b, x in zip(settings.bodies, last[0].tolist(), strict=True) if x > settings.doubt)
+    best = torch.zeros(len(settings.bodies), dtype=torch.long)
+    if doubted and settings.doubt_yaws:
+        X, params, last = again(problem, X, params, last)
+        best = last.argmin(0)
+    chosen, last = X[best, torch.arange(len(best))], last.amin(0)
     keep = torch.tensor(problem.seen)[:, None, None]
-    new = put(model, twin, settings.bodies, torch.where(keep, X[0], problem.X0))
-    new = new.replace(params=colors_of(new.params, params, problem, one))
+    new = put(model, twin, settings.bodies, torch.where(keep, chosen, problem.X0))
+    new = new.replace(params=colors_of(new.params, params, problem, best))
     gone = tuple(b for b, seen in zip(settings.bodies, problem.seen, strict=True) if not seen)
     report = UpdateReport(problem.visible, gone, float(first.sum()), float(last.sum()), message=message)
-    report.residual, report.spread = uncertainty(problem, X, params)
+    report.doubted = doubted
+    report.replaced = tuple(b for b, k in zip(settings.bodies, best.tolist(), strict=True) if k)
+    report.residual, report.spread = uncertainty(problem, chosen[None], new.params)
     report.seconds = time.perf_counter() - began
     return new, report
 
