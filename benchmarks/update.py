@@ -18,25 +18,15 @@ import torch
 
 from samrl.core import lie
 from samrl.core.camera import Camera
-from samrl.model.model import set_body_pose
 from samrl.model.scene import Twin
 from samrl.real2sim.frames import choose_roi
+from samrl.real2sim.problem import put
 from samrl.real2sim.tracker import Tracker
 from samrl.sim2real.control_loop import make_model, native_camera
+from samrl.sim2real.evaluate import fold, pose_error
 from samrl.tasks import registry as tasks
 from samrl.worlds import registry as worlds
 from samrl.worlds import settings as world_settings
-
-
-def pose_error(body: str, X: np.ndarray, X_true: np.ndarray) -> tuple[float, float]:
-    """Distance [mm] and angle [deg] that symmetry leaves."""
-    d = float(np.linalg.norm(X[:3, 3] - X_true[:3, 3])) * 1e3
-    if body == "peg":
-        cos = float(X[:3, 2] @ X_true[:3, 2])
-        return d, math.degrees(math.acos(min(1.0, abs(cos))))
-    R = torch.as_tensor(X[:3, :3].T @ X_true[:3, :3])
-    half = torch.diag(torch.tensor([-1.0, -1.0, 1.0], dtype=R.dtype))
-    return d, math.degrees(min(float(lie.log_so3(S).norm()) for S in (R, half @ R)))
 
 
 def perturb(X: np.ndarray, rng: np.random.Generator, distance: float, angle: float) -> np.ndarray:
@@ -64,30 +54,25 @@ def visible_fraction(model, twin: Twin, camera, body: str, mask: np.ndarray) -> 
     return float(mask.sum()) / max(1.0, area * (roi.side / 128) ** 2)
 
 
-def put(model, twin: Twin, poses: dict[str, np.ndarray]) -> Twin:
-    X_WL, params = model.link_poses(twin), twin.params
-    for body, X in poses.items():
-        parent = int(model.scene.parent[model.scene.link(body)])
-        X_PB = lie.inverse(X_WL[parent]) @ torch.as_tensor(X, dtype=X_WL.dtype)
-        params = set_body_pose(model.scene, params, body, X_PB)
-    return twin.replace(params=params)
-
-
 def align(world, model, task, seed: int, args: argparse.Namespace) -> tuple[dict[str, dict[str, float]], float]:
     """One start: by body the share of it that is visible and the errors before and after; and the update's seconds."""
     rng = np.random.default_rng([seed, 99])
     observation = world.reset(seed)
     truth, camera = world.judge().poses(), native_camera(task, observation.X_WC)
     nominal = Twin(model.params, model.state(torch.as_tensor(observation.arm.q)))
+
+    def twin_at(poses: dict[str, np.ndarray]) -> Twin:
+        return put(model, nominal, tuple(poses), torch.stack([torch.as_tensor(X, dtype=torch.float32) for X in poses.values()]))
+
     (frame,) = world.look(observation.X_WC)
-    shown = {b: visible_fraction(model, put(model, nominal, truth), camera, b, frame.masks[b]) for b in truth}
+    shown = {b: visible_fraction(model, twin_at(truth), camera, b, frame.masks[b]) for b in truth}
     start = {b: perturb(X, rng, args.distance, math.radians(args.angle)) for b, X in truth.items()}
-    twin, _, _, times = Tracker(model, camera).observe(world, put(model, nominal, start), observation.X_WC)
+    twin, _, _, times = Tracker(model, camera).observe(world, twin_at(start), observation.X_WC)
     found = {b: X.double().numpy() for b, X in model.poses(twin).items()}
     rows = {}
     for b in truth:
-        (mm0, deg0), (mm, deg) = pose_error(b, start[b], truth[b]), pose_error(b, found[b], truth[b])
-        rows[b] = {"visible": shown[b], "mm0": mm0, "deg0": deg0, "mm": mm, "deg": deg}
+        before, after = (pose_error(X[b], truth[b], fold(task.scene.body(b))) for X in (start, found))
+        rows[b] = {"visible": shown[b], "mm0": before["mm"], "deg0": before["deg"], **after}
     return rows, times["update"]
 
 

@@ -28,7 +28,8 @@ class Slot:
 
     def __init__(self, shape: Sequence[int], dtype: Any, device: str) -> None:
         self.shape = torch.Size(shape)
-        self.array = wp.from_torch(torch.empty(self.shape, device=device), dtype=dtype, requires_grad=False, return_ctype=True)
+        nothing = torch.empty(self.shape, device=device)
+        self.array: Any = wp.from_torch(nothing, dtype=dtype, requires_grad=False, return_ctype=True)
 
     def bind(self, tensor: Tensor | None) -> None:
         """Point at `tensor`, contiguous and of this slot's shape, which the caller keeps alive; None: at nothing."""

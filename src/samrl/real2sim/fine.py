@@ -15,8 +15,8 @@ PATCH = 25.0  # pixels across that err together
 
 
 def fine(problem: Problem, X0: Tensor, s: UpdateSettings) -> tuple[Tensor, Params, Tensor, Tensor]:
-    """Descend the full loss from X0 (K, B, 4, 4), with the steps and rates of `s`. Returns the best poses met, the last parameters with colours and light, and
-    the losses at the start and at the best (K, B)."""
+    """Descend the full loss from X0 (K, B, 4, 4), with the steps and rates of `s`. Returns the best poses met, the last
+    parameters with colours and light, and the losses at the start and at the best (K, B)."""
     K, B = X0.shape[:2]
     params = problem.twin.params
     pose = torch.zeros(K, B, 6, requires_grad=True)

@@ -1,6 +1,7 @@
 """Warp kernels of the masked colour loss: left to torch, it costs more than the rendering."""
 
 # mypy: ignore-errors
+# ruff: noqa: UP018 - float(0.0) declares a variable that a loop may change
 
 import warp as wp
 

@@ -30,7 +30,8 @@ class UpdateSettings:
     min_pixels: a body with fewer visible pixels in every crop is out of view.
     clearance [m]: what is seen so far in front of a body, and is none, hides it.
     margin: pixels around a coarsely drawn occluder that count for nothing.
-    doubt: a body whose loss stays above this is looked for again, from its first estimate turned about the vertical by doubt_yaws [rad].
+    doubt: a body whose loss stays above this is looked for again, from its first estimate turned about the
+        vertical by doubt_yaws [rad].
     """
 
     bodies: tuple[str, ...] = ("block", "peg")

@@ -95,7 +95,7 @@ class Image:
         self._launches: dict[tuple, Launches] = {}
         self._buffers()
         shape, device = (self.batch, self.height, self.width), mesh.settings.device
-        slot = lambda *args: Slot(*args, device)  # noqa: E731
+        slot = lambda shape, dtype: Slot(shape, dtype, device)  # noqa: E731
         planes = (self.batch, mesh.mask_count, self.height, self.width)
         self.color, self.depth, self.masks = slot((*shape, 3), wp.vec3), slot(shape, wp.float32), slot(planes, wp.float32)
         self.g_color, self.g_depth = slot((*shape, 3), wp.vec3), slot(shape, wp.float32)
