@@ -9,26 +9,22 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-_SMALL = 1e-4  # below this angle the Taylor series is more exact than the closed form
+_TINY = 1e-30  # added to squared lengths, so that roots have a gradient at zero
+_GENERATORS = torch.tensor([[0, 0, 0, 0, 0, -1, 0, 1, 0], [0, 0, 1, 0, 0, 0, -1, 0, 0], [0, -1, 0, 1, 0, 0, 0, 0, 0.0]])
 
 
 def skew(v: Tensor) -> Tensor:
     """Cross-product matrix: (*batch, 3) -> (*batch, 3, 3), skew(a) b = a × b."""
-    x, y, z = v.unbind(-1)
-    o = torch.zeros_like(x)
-    return torch.stack([o, -z, y, z, o, -x, -y, x, o], -1).reshape(*v.shape[:-1], 3, 3)
+    return (v @ _GENERATORS.to(v)).unflatten(-1, (3, 3))
 
 
 def exp_so3(w: Tensor) -> Tensor:
-    """Rotation vector (*batch, 3) [rad] -> rotation matrix (*batch, 3, 3) (Rodrigues); smooth at zero."""
-    t2 = (w * w).sum(-1)[..., None, None]
-    small = t2 < _SMALL**2
-    safe = torch.where(small, torch.ones_like(t2), t2)
-    t = safe.sqrt()
-    a = torch.where(small, 1 - t2 / 6 + t2 * t2 / 120, t.sin() / t)
-    b = torch.where(small, 0.5 - t2 / 24 + t2 * t2 / 720, (1 - t.cos()) / safe)
+    """Rotation vector (*batch, 3) [rad] -> rotation matrix (*batch, 3, 3) (Rodrigues); smooth at zero: sin(t) / t and
+    (1 - cos(t)) / t² = (sin(t/2) / (t/2))² / 2, neither of which cancels, and t has a gradient of zero there."""
+    t = ((w * w).sum(-1)[..., None, None] + _TINY).sqrt() / torch.pi
     k = skew(w)
-    return torch.eye(3, dtype=w.dtype, device=w.device) + a * k + b * (k @ k)
+    turn = torch.sinc(t) * k + 0.5 * torch.sinc(0.5 * t).square() * (k @ k)
+    return turn + torch.eye(3, dtype=w.dtype, device=w.device)
 
 
 def log_so3(R: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from samrl.real2sim.problem import Priors, Problem, UpdateSettings, put
 def locate(model: Model, twin: Twin, crops: Sequence[Crop], settings: UpdateSettings, priors: Priors | None = None) -> Twin:
     """Bring bodies that may be centimetres away near to where the images show them: the coarse stage from several starts,
     and of those the one whose loss is least."""
-    far = _far(replace(settings, points=settings.coarse_points, margin=0))
+    far = _far(replace(settings, points=settings.coarse_points, margin=0, samples=1))
     problem = Problem(model, twin, crops, far, priors)
     if not any(problem.seen):
         return twin
@@ -37,8 +37,7 @@ def again(problem: Problem, X: Tensor, params: Params, last: Tensor) -> tuple[Te
     """Look once more, on the same crops, for bodies that do not look right at X (1, B, 4, 4), whose loss is `last` (1, B): a
     block that is nearly square looks much alike after a quarter turn. Returns what was given and a second candidate:
     poses (2, B, 4, 4), parameters and losses (2, B)."""
-    known = torch.stack([X[0, b] if prior is None else prior.X_WB for b, prior in enumerate(problem.priors)])[None]
-    starts = coarse(problem, torch.cat([_turned(known, yaw) for yaw in problem.s.doubt_yaws]), turn=False)
+    starts = coarse(problem, torch.cat([_turned(problem.known[None], yaw) for yaw in problem.s.doubt_yaws]), turn=False)
     rough, _, _, loss = fine(problem, starts, _far(problem.s))
     start = rough[loss.argmin(0), torch.arange(X.shape[1])][None]
     X2, params2, _, last2 = fine(problem, start, problem.s)

@@ -25,7 +25,7 @@ class UpdateSettings:
     points, coarse_points: at most so many a cloud, in the fine and the coarse stage.
     coarse_steps, coarse_yaws [rad]: iterations of the coarse stage and the turns about the vertical that it starts from.
     wide_steps, fine_steps: iterations of the fine stage on the wide crop and on the near ones; replan: iterations between two
-        transport plans.
+        transport plans; samples: a pixel and axis of the fine stage's images.
     rate_p [m], rate_r [rad], rate_color: first step sizes of Adam, falling by a cosine.
     min_pixels: a body with fewer visible pixels in every crop is out of view.
     clearance [m]: what is seen so far in front of a body, and is none, hides it.
@@ -45,6 +45,7 @@ class UpdateSettings:
     wide_steps: int = 12
     fine_steps: int = 22
     replan: int = 11
+    samples: int = 2
     rate_p: float = 0.0015
     rate_r: float = 0.015
     rate_color: float = 0.05
@@ -57,10 +58,11 @@ class UpdateSettings:
 
 @dataclass(frozen=True)
 class Prior:
-    """What is known of a body before any image: its mean pose X_WB (4, 4) and standard deviations sigma (6) [m, rad]."""
+    """What is known of a body before any image: its mean pose X_WB (4, 4) and standard deviations [m] and [rad]."""
 
     X_WB: Tensor
-    sigma: Tensor
+    sigma_p: float
+    sigma_r: float
 
 
 Priors = dict[str, Prior]
@@ -73,10 +75,12 @@ class Problem:
         self, model: Model, twin: Twin, crops: Sequence[Crop], settings: UpdateSettings, priors: Priors | None = None
     ) -> None:
         self.model, self.twin, self.crops, self.s = model, twin, crops, settings
-        self.priors = [(priors or {}).get(b) for b in settings.bodies]
         self.X_WL = model.link_poses(twin).detach()
         self.links = [model.scene.link(b) for b in settings.bodies]
         self.X0 = self.X_WL[self.links]
+        known = [(priors or {}).get(b, Prior(X, torch.inf, torch.inf)) for b, X in zip(settings.bodies, self.X0, strict=True)]
+        self.known = torch.stack([k.X_WB for k in known])
+        self.precision = torch.tensor([[k.sigma_p**-2, k.sigma_r**-2] for k in known])
         self.camera = Camera(
             crops[0].camera.width, crops[0].camera.height,
             torch.stack([c.camera.K for c in crops]), torch.stack([c.camera.X_WC for c in crops]),
@@ -119,12 +123,12 @@ class Problem:
     def render_ids(self, X: Tensor) -> tuple[Tensor, Tensor]:
         """Depth (K, C, S, S) and link index (K, C, S, S) without gradients."""
         with torch.no_grad():
-            image, links = self.model.renderer.render_links(self.twin.params, *self._views(X))
+            image, links = self.model.renderer.render_links(self.twin.params, *self._views(X), supersampling=1)
         return image.depth, links
 
     def render(self, X: Tensor, params: Params):
         """RGBD of shape (K, C, S, S)."""
-        return self.model.renderer.render(params, *self._views(X))
+        return self.model.renderer.render(params, *self._views(X), supersampling=self.s.samples)
 
     def _views(self, X: Tensor) -> tuple[Tensor, Camera]:
         """Every start in every crop: links (K, C, nl, 4, 4) and cameras (K, C)."""
@@ -156,17 +160,16 @@ class Problem:
         sum is what is descended."""
         image = self.render(X, params)
         color = self.masked_color(image.color, torch.stack([image.masks[b] for b in self.s.bodies], 2))
-        prior = torch.stack([self.prior(X, b) for b in range(len(self.s.bodies))], -1)
-        loss = self.s.weight_color * color + self.s.weight_emd * plans.distance(X) + prior
+        loss = self.s.weight_color * color + self.s.weight_emd * plans.distance(X) + self.prior(X)
         return loss * torch.tensor(self.seen)
 
-    def prior(self, X: Tensor, b: int) -> Tensor:
-        """How unlikely the pose of body b is before any image, for every start (K): half the squared deviation in units of
-        its standard deviation, weighted."""
-        known = self.priors[b]
-        if known is None:
-            return torch.zeros(len(X))
-        return 0.5 * self.s.weight_prior * (lie.local(known.X_WB, X[:, b]) / known.sigma).square().sum(-1)
+    def prior(self, X: Tensor) -> Tensor:
+        """How unlikely poses X (K, B, 4, 4) are before any image: (K, B), half the squared deviation in units of its standard
+        deviations, weighted. The angle θ counts by the chord, ‖R − R0‖² / 2 = 2 (1 − cos θ), which is θ² while it is small and
+        costs a tenth of the logarithm."""
+        d = X[..., :3, :] - self.known[:, :3]
+        squares = torch.stack([d[..., 3].square().sum(-1), 0.5 * d[..., :3].square().sum((-2, -1))], -1)
+        return 0.5 * self.s.weight_prior * (squares * self.precision).sum(-1)
 
     def plans(self, X: Tensor) -> Transport:
         """Fresh transport plans at the poses X."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -52,7 +53,7 @@ class Tracker:
     WIDE, WIDE_SIZE, WIDE_PIXEL = 0.40, 96, 0.004  # the wide crop: metres across at least, pixels, metres a pixel
     FIRST_SIZE, LATER_SIZE, PIXEL = 96, 64, 0.0012  # the near crops: pixels at first and later, metres a pixel
     NEAR = 0.010  # a body known this well needs no locating [m]
-    ANYWHERE = (1.0, 3.14)  # how far a body may be of which that is not known [m, rad]
+    ANYWHERE = (math.inf, math.inf)  # how far a body may be of which that is not known [m, rad]
     MEMORY = 8.0  # at most so many full views count in the average
 
     def __init__(
@@ -151,7 +152,7 @@ class Tracker:
         for body, X_PB in self.nominal.items():
             p, r = self.known.get(body, self.ANYWHERE)
             parent = int(scene.parent[scene.link(body)])
-            priors[body] = Prior(X_WL[parent] @ X_PB, torch.tensor([p] * 3 + [r] * 3, dtype=X_WL.dtype))
+            priors[body] = Prior(X_WL[parent] @ X_PB, p, r)
         return priors
 
     def average(self, old: Twin, new: Twin, report: UpdateReport) -> Twin:

@@ -12,7 +12,7 @@ from torch.autograd.function import once_differentiable
 
 from samrl.core.launches import Job
 from samrl.model.render import geometry_kernels as geometry
-from samrl.model.render.image import DeviceMesh, Image, Images, Lease
+from samrl.model.render.image import DeviceMesh, Image, Images, Lease, Size
 
 
 class Subject(Protocol):
@@ -46,7 +46,7 @@ class Draw(torch.autograd.Function):
     """A subject's inputs -> image: colour, depth, masks, links."""
 
     @staticmethod
-    def forward(ctx: Any, subject: Subject, size: tuple[int, int, int], *inputs: Tensor) -> Any:
+    def forward(ctx: Any, subject: Subject, size: Size, *inputs: Tensor) -> Any:
         shapes = [x.shape for x in inputs]
         device = inputs[0].device
         key = (size, *shapes, torch.cuda.current_stream(device).cuda_stream if device.type == "cuda" else 0)
@@ -107,7 +107,7 @@ class SolidSubject:
     def project(self, image: Image) -> list[Job]:
         X_WL, X_WC, K, p, R, sizes, color, *light = (slot.array for slot in image.inputs)
         h, shade, _, _ = image.arrays
-        S = float(self.mesh.settings.supersampling)
+        S = float(image.S)
         return [
             (geometry.project_solids, image.h.shape[1], (self.solids, S, X_WL, X_WC, K, p, R, sizes, h)),
             (geometry.light_solids, image.shade.shape[1], (self.solids, X_WL, R, color, *light, shade)),
@@ -120,7 +120,7 @@ class SolidSubject:
         X_WL, X_WC, K, p, R, sizes, color, *light = (slot.array for slot in image.inputs)
         g_X_WL, g_X_WC, g_K, g_p, g_R, g_sizes, g_color, *g_light = (slot.array for slot in image.g_inputs)
         _, _, g_h, g_shade = image.arrays
-        S, parts = float(self.mesh.settings.supersampling), len(self.mesh.part_link)
+        S, parts = float(image.S), len(self.mesh.part_link)
         poses = (self.solids, S, int(needs[5]), X_WL, X_WC, K, p, R, sizes, g_h, g_X_WL, g_X_WC, g_K, g_p, g_R, g_sizes)
         shades = (self.solids, X_WL, R, color, *light, g_shade, g_X_WL, g_R, g_color, *g_light)
         jobs: list[Job] = [(geometry.pull_back_vertices, parts, poses)]
@@ -143,7 +143,7 @@ class FreeSubject:
 
     def project(self, image: Image) -> list[Job]:
         p_W, _, X, K = (slot.array for slot in image.inputs)
-        S = float(self.mesh.settings.supersampling)
+        S = float(image.S)
         return [(geometry.project_points, image.h.shape[1], (S, p_W, X, K, image.arrays[0]))]
 
     def wanted(self, needs: Sequence[bool]) -> tuple:
@@ -152,7 +152,7 @@ class FreeSubject:
     def pull_back(self, image: Image, needs: Sequence[bool], lit: bool) -> list[Job]:
         p_W, _, X, K = (slot.array for slot in image.inputs)
         g_p, _, g_X, g_K = (slot.array for slot in image.g_inputs)
-        S = float(self.mesh.settings.supersampling)
+        S = float(image.S)
         return [(geometry.pull_back_points, image.h.shape[1], (S, p_W, X, K, image.arrays[2], g_p, g_X, g_K))]
 
     def finish(self, image: Image, grads: list[Tensor]) -> None:

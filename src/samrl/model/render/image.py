@@ -22,12 +22,13 @@ from samrl.core.launches import Job, Launches, Slot, array
 from samrl.model.render import raster_kernels as raster
 from samrl.model.render.meshes import Mesh
 
+Size = tuple[int, int, int, int]  # batch, height, width, samples a pixel and axis
 KEPT_BYTES = 96 * 2**20  # idle images of one renderer take at most so much
 
 
 @dataclass(frozen=True)
 class Settings:
-    """supersampling S; near distance [m]; background colour; threads for a batch on the CPU; device of the kernels."""
+    """supersampling S, where a call does not say otherwise; near distance [m]; background colour; threads for a batch on the CPU; device of the kernels."""
 
     supersampling: int = 2
     near: float = 0.01
@@ -85,12 +86,12 @@ class Image:
     launches. One forward pass owns it until its backward pass can no longer come.
 
     Args:
-        size: batch, height, width.
+        size: batch, height, width, samples a pixel and axis.
         inputs: shapes (1 or batch, …) and kernel types of the pass's inputs.
     """
 
-    def __init__(self, mesh: DeviceMesh, size: tuple[int, int, int], inputs: Sequence[tuple[torch.Size, Any]]) -> None:
-        self.mesh, (self.batch, self.height, self.width) = mesh, size
+    def __init__(self, mesh: DeviceMesh, size: Size, inputs: Sequence[tuple[torch.Size, Any]]) -> None:
+        self.mesh, (self.batch, self.height, self.width, self.S) = mesh, size
         self.lock = threading.Lock()
         self._launches: dict[tuple, Launches] = {}
         self._buffers()
@@ -105,12 +106,11 @@ class Image:
 
     def _buffers(self) -> None:
         m, settings = self.mesh.mesh, self.mesh.settings
-        s = settings.supersampling
         new = lambda *shape, **kw: torch.empty(self.batch, *shape, device=settings.device, **kw)  # noqa: E731
         self.h, self.shade = new(int(m.vertex_start[-1]), 3), new(int(m.corner_start[-1]), 3)
         self.g_h, self.g_shade = torch.empty_like(self.h), torch.empty_like(self.shade)
         self.setup, self.facing = new(len(m.faces), 11), new(len(m.faces), dtype=torch.int32)
-        self.zbuffer = new(self.height * s, self.width * s, dtype=torch.int64)
+        self.zbuffer = new(self.height * self.S, self.width * self.S, dtype=torch.int64)
         self.links = new(self.height, self.width, dtype=torch.int32)
         self.bytes = sum(x.nbytes for x in vars(self).values() if isinstance(x, Tensor))
         self.frame = raster.Frame()
@@ -118,7 +118,7 @@ class Image:
         self.frame.setup, self.frame.facing = array(self.setup, raster.Setup), array(self.facing)
         self.frame.zbuffer = array(self.zbuffer)
         self.frame.background = wp.vec3(*settings.background)
-        self.frame.near, self.frame.S = settings.near, s
+        self.frame.near, self.frame.S = settings.near, self.S
         self.arrays = [array(x, wp.vec3) for x in (self.h, self.shade, self.g_h, self.g_shade)]
 
     def check(self, inputs: dict[str, Tensor]) -> None:
