@@ -20,7 +20,7 @@ from samrl.real2sim.problem import Priors, Problem, UpdateSettings, put
 def locate(model: Model, twin: Twin, crops: Sequence[Crop], settings: UpdateSettings, priors: Priors | None = None) -> Twin:
     """Bring bodies that may be centimetres away near to where the images show them: the coarse stage from several starts,
     and of those the one whose loss is least."""
-    far = _far(replace(settings, points=settings.coarse_points, margin=0, samples=1))
+    far = _far(replace(settings, points=settings.coarse_points, margin=0))
     problem = Problem(model, twin, crops, far, priors)
     if not any(problem.seen):
         return twin

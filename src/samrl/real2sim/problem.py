@@ -25,7 +25,7 @@ class UpdateSettings:
     points, coarse_points: at most so many a cloud, in the fine and the coarse stage.
     coarse_steps, coarse_yaws [rad]: iterations of the coarse stage and the turns about the vertical that it starts from.
     wide_steps, fine_steps: iterations of the fine stage on the wide crop and on the near ones; replan: iterations between two
-        transport plans; samples: a pixel and axis of the fine stage's images.
+        transport plans.
     rate_p [m], rate_r [rad], rate_color: first step sizes of Adam, falling by a cosine.
     min_pixels: a body with fewer visible pixels in every crop is out of view.
     clearance [m]: what is seen so far in front of a body, and is none, hides it.
@@ -45,7 +45,6 @@ class UpdateSettings:
     wide_steps: int = 12
     fine_steps: int = 22
     replan: int = 11
-    samples: int = 2
     rate_p: float = 0.0015
     rate_r: float = 0.015
     rate_color: float = 0.05
@@ -123,12 +122,12 @@ class Problem:
     def render_ids(self, X: Tensor) -> tuple[Tensor, Tensor]:
         """Depth (K, C, S, S) and link index (K, C, S, S) without gradients."""
         with torch.no_grad():
-            image, links = self.model.renderer.render_links(self.twin.params, *self._views(X), supersampling=1)
+            image, links = self.model.renderer.render_links(self.twin.params, *self._views(X))
         return image.depth, links
 
     def render(self, X: Tensor, params: Params):
         """RGBD of shape (K, C, S, S)."""
-        return self.model.renderer.render(params, *self._views(X), supersampling=self.s.samples)
+        return self.model.renderer.render(params, *self._views(X))
 
     def _views(self, X: Tensor) -> tuple[Tensor, Camera]:
         """Every start in every crop: links (K, C, nl, 4, 4) and cameras (K, C)."""

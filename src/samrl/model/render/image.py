@@ -28,7 +28,7 @@ KEPT_BYTES = 96 * 2**20  # idle images of one renderer take at most so much
 
 @dataclass(frozen=True)
 class Settings:
-    """supersampling S, where a call does not say otherwise; near distance [m]; background colour; threads for a batch on the CPU; device of the kernels."""
+    """supersampling S; near distance [m]; background colour; threads for a batch on the CPU; device of the kernels."""
 
     supersampling: int = 2
     near: float = 0.01

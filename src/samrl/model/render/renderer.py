@@ -61,20 +61,19 @@ class Renderer:
     def triangles(self) -> int:
         return len(self.mesh.mesh.faces)
 
-    def render(self, params: Params, X_WL: Tensor, camera: Camera, supersampling: int | None = None) -> RGBD:
+    def render(self, params: Params, X_WL: Tensor, camera: Camera) -> RGBD:
         """Image of the scene with its links at X_WL (*batch, nl, 4, 4). Parameters, poses and camera are each shared by the
         batch (no batch axes of their own) or have its shape. Returns torch tensors: color (*batch, H, W, 3), depth
-        (*batch, H, W) [m], 0 where there is nothing, valid, masks (*batch, H, W): coverage in [0, 1]. `supersampling`: the
-        renderer's own, unless given."""
-        return self.render_links(params, X_WL, camera, supersampling)[0]
+        (*batch, H, W) [m], 0 where there is nothing, valid, masks (*batch, H, W): coverage in [0, 1]."""
+        return self.render_links(params, X_WL, camera)[0]
 
-    def render_links(self, params: Params, X_WL: Tensor, camera: Camera, supersampling: int | None = None) -> tuple[RGBD, Tensor]:
+    def render_links(self, params: Params, X_WL: Tensor, camera: Camera) -> tuple[RGBD, Tensor]:
         """`render`, and the link that each pixel's depth belongs to: (*batch, H, W) int32, -1 where there is nothing."""
         leaves = [(X_WL, 3), (camera.X_WC, 2), (camera.K, 1)]
         leaves += [(getattr(params, n), r) for n, r in zip(PARAMETERS, (2, 3, 2, 2, 1, 1, 1), strict=True)]
         batch, inputs = _flatten(leaves, self.settings.device)
-        samples = supersampling or self.settings.supersampling
-        out = Draw.apply(self.subject, (_check_size(camera, batch), camera.height, camera.width, samples), *inputs)
+        size = (_check_size(camera, batch), camera.height, camera.width, self.settings.supersampling)
+        out = Draw.apply(self.subject, size, *inputs)
         return _rgbd(out, batch, self.masks, camera)
 
 
