@@ -56,7 +56,7 @@ class Launches:
     def launch(self) -> None:
         first, *others = self._shares
         stream = wp.stream_from_torch(self.device) if self.device.type == "cuda" else None
-        waiting = [_pool().submit(_run, launches, stream) for launches in others]
+        waiting = [workers().submit(_run, launches, stream) for launches in others]
         try:
             _run(first, stream)
         finally:
@@ -69,8 +69,9 @@ def _run(launches: list[Any], stream: Any) -> None:
         launch.launch(stream)
 
 
-def _pool() -> ThreadPoolExecutor:
+def workers() -> ThreadPoolExecutor:
+    """Threads for work that runs without the interpreter lock: kernels, and solvers written in C."""
     pid = os.getpid()
     if pid not in _workers:
-        _workers[pid] = ThreadPoolExecutor(max(1, (os.cpu_count() or 2)), thread_name_prefix="kernels")
+        _workers[pid] = ThreadPoolExecutor(max(1, (os.cpu_count() or 2)), thread_name_prefix="work")
     return _workers[pid]

@@ -11,7 +11,7 @@ import warp as wp
 from torch import Tensor
 
 from samrl.core import lie
-from samrl.core.launches import Launches, Slot, array
+from samrl.core.launches import Launches, Slot, array, workers
 from samrl.real2sim import loss_kernels
 
 
@@ -25,22 +25,23 @@ class MaskedColor:
         weight: (C, S, S), leaves out pixels whose occluder the twin draws too coarsely.
     """
 
-    def __init__(self, color_real: Tensor, masks_real: Tensor, weight: Tensor) -> None:
+    def __init__(self, color_real: Tensor, masks_real: Tensor, weight: Tensor, threads: int = 2) -> None:
         pixels = (masks_real * weight[:, None]).sum((0, 2, 3)).clamp_min(1.0)
         self.real = [x.float().contiguous() for x in (color_real, masks_real, weight[:, None] / pixels[:, None, None])]
+        self.threads = threads
         self._comparisons: dict[int, _Comparison] = {}
 
     def __call__(self, color: Tensor, masks: Tensor) -> Tensor:
         """Rendered color (K, C, S, S, 3) and masks (K, C, B, S, S) -> (K, B)."""
         if len(color) not in self._comparisons:
-            self._comparisons[len(color)] = _Comparison(self.real, len(color))
+            self._comparisons[len(color)] = _Comparison(self.real, len(color), self.threads)
         return _MaskedColor.apply(color.contiguous(), masks.contiguous(), self._comparisons[len(color)])  # type: ignore
 
 
 class _Comparison:
     """Packed launches that compare K starts with the real images, and back."""
 
-    def __init__(self, real: list[Tensor], starts: int) -> None:
+    def __init__(self, real: list[Tensor], starts: int, threads: int) -> None:
         C, B, S, _ = real[1].shape
         n, device = starts * C, str(real[0].device)
         self.starts, self.rows = starts, torch.empty(n, S, B, device=device)
@@ -49,8 +50,8 @@ class _Comparison:
         self.g_value = Slot((starts, B), wp.float32, device)
         given = (C, self.color.array, self.masks.array, array(real[0], wp.vec3), array(real[1]), array(real[2]))
         back = (self.g_value.array, self.g_color.array, self.g_masks.array)
-        self.compare = Launches([(loss_kernels.compare, S, (*given, array(self.rows)))], n, 1, device)
-        self.pull_back = Launches([(loss_kernels.pull_back, S, (*given, *back))], n, 1, device)
+        self.compare = Launches([(loss_kernels.compare, S, (*given, array(self.rows)))], n, threads, device)
+        self.pull_back = Launches([(loss_kernels.pull_back, S, (*given, *back))], n, threads, device)
 
 
 class _MaskedColor(torch.autograd.Function):
@@ -113,15 +114,18 @@ def transport(X: Tensor, points_L: list[list[Tensor | None]], clouds_W: list[Ten
     """Plans for every start k and body b, from points_L[k][b] (n, 3) in the body's frame, bodies at X (K, B, 4, 4), to the
     measured clouds_W[b] (m, 3)."""
     K, B = X.shape[:2]
-    pairs: dict[tuple[int, int], tuple[Tensor, Tensor, Tensor]] = {}
-    for k in range(K):
-        for b, y in enumerate(clouds_W):
-            p_L = points_L[k][b]
-            if y is not None and p_L is not None:
-                i, j, mass = transport_plan(lie.transform(X[k, b], p_L), y)
-                pairs[k, b] = p_L[i], y[j], mass
-    width = max((len(mass) for _, _, mass in pairs.values()), default=1)
+    some = [(k, b) for k in range(K) for b in range(B) if points_L[k][b] is not None and clouds_W[b] is not None]
+
+    def pairs(place: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
+        k, b = place
+        p_L, y_W = points_L[k][b], clouds_W[b]
+        assert p_L is not None and y_W is not None
+        i, j, mass = transport_plan(lie.transform(X[place], p_L), y_W)
+        return p_L[i], y_W[j], mass
+
+    found = list(workers().map(pairs, some))
+    width = max((len(mass) for _, _, mass in found), default=1)
     p, q, m = X.new_zeros(K, B, width, 3), X.new_zeros(K, B, width, 3), X.new_zeros(K, B, width)
-    for (k, b), (p_L, y_W, mass) in pairs.items():
+    for (k, b), (p_L, y_W, mass) in zip(some, found, strict=True):
         p[k, b, : len(mass)], q[k, b, : len(mass)], m[k, b, : len(mass)] = p_L, y_W, mass
     return Transport(p, q, m, m.sum(-1) > 0)
