@@ -23,7 +23,7 @@ from samrl.real2sim.frames import choose_roi
 from samrl.real2sim.problem import put
 from samrl.real2sim.tracker import Tracker
 from samrl.sim2real.control_loop import make_model, native_camera
-from samrl.sim2real.evaluate import fold, pose_error
+from samrl.sim2real.evaluate import pose_error, symmetry
 from samrl.tasks import registry as tasks
 from samrl.worlds import registry as worlds
 from samrl.worlds import settings as world_settings
@@ -71,7 +71,7 @@ def align(world, model, task, seed: int, args: argparse.Namespace) -> tuple[dict
     found = {b: X.double().numpy() for b, X in model.poses(twin).items()}
     rows = {}
     for b in truth:
-        before, after = (pose_error(X[b], truth[b], fold(task.scene.body(b))) for X in (start, found))
+        before, after = (pose_error(X[b], truth[b], *symmetry(task.scene.body(b))) for X in (start, found))
         rows[b] = {"visible": shown[b], "mm0": before["mm"], "deg0": before["deg"], **after}
     return rows, times["update"]
 

@@ -45,7 +45,13 @@ def test_tilt_is_counted_whatever_the_symmetry():
 
 def test_symmetry_comes_from_the_solids():
     scene = PegInsertion().scene
-    assert (evaluate.fold(scene.body("block")), evaluate.fold(scene.body("peg"))) == (2, 0)
+    assert [evaluate.symmetry(scene.body(name)) for name in ("block", "peg")] == [(2, False), (0, True)]
+
+
+def test_a_peg_has_two_equal_ends():
+    flipped = turned((1, 0, 0), 177)
+    assert evaluate.pose_error(flipped, np.eye(4), 0, True)["deg"] == pytest.approx(3, abs=1e-3)
+    assert evaluate.pose_error(flipped, np.eye(4), 0, False)["deg"] == pytest.approx(177, abs=1e-3)
 
 
 def test_a_record_holds_the_truth_beside_the_estimate(bench):

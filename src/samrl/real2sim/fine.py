@@ -35,7 +35,7 @@ def fine(problem: Problem, X0: Tensor, s: UpdateSettings) -> tuple[Tensor, Param
     plans = problem.plans(X0)
     for i in range(s.fine_steps + 1):
         X = lie.retract(X0, pose * step)
-        if 0 < i < s.fine_steps and i % s.replan == 0:
+        if i and i % s.replan == 0 and i + s.replan // 2 <= s.fine_steps:  # worth it only if some steps are left
             plans = problem.plans(X.detach())
         moved = params.replace(
             color=each(params.color * (tint * free_colors).exp()),

@@ -51,7 +51,7 @@ class UpdateSettings:
     min_pixels: float = 12.0
     clearance: float = 0.015
     margin: int = 2
-    doubt: float = 0.17
+    doubt: float = 0.15
     doubt_yaws: tuple[float, ...] = (0.0, -0.785, 0.785, 1.571)
 
 

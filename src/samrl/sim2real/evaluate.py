@@ -191,7 +191,7 @@ def _record(bench: Bench, episode: Episode, truths: Sequence[dict[str, np.ndarra
         "measures": {k: float(v if v.dim() == 0 else v.norm()) for k, v in measures.items()},
         "errors": {
             body: {
-                name: pose_error(np.asarray(episode.poses[i][body]), truths[j][body], fold(bench.task.scene.body(body)))
+                name: pose_error(np.asarray(episode.poses[i][body]), truths[j][body], *symmetry(bench.task.scene.body(body)))
                 for name, (i, j) in moments.items()
             }
             for body in bench.task.scene.updatable
@@ -240,14 +240,21 @@ _FOLDS = {
 }  # fmt: skip
 
 
-def pose_error(estimate: np.ndarray, truth: np.ndarray, folds: int) -> dict[str, float]:
-    """Distance between two poses X_WB (4, 4): {"mm", "deg"}. Turns of the body about its own z axis that `fold` says do not
-    show are not counted: of all of them, the nearest."""
+def symmetry(body: Body) -> tuple[int, bool]:
+    """`fold`, and whether the body looks the same with its ends exchanged: a single round solid about its own origin."""
+    folds = fold(body)
+    return folds, folds == 0 and len(body.solids) == 1 and not any(body.solids[0].p)
+
+
+def pose_error(estimate: np.ndarray, truth: np.ndarray, folds: int, ends: bool = False) -> dict[str, float]:
+    """Distance between two poses X_WB (4, 4): {"mm", "deg"}. Turns of the body that `symmetry` says do not show are not
+    counted: of all of them, the nearest."""
     X, Y = torch.as_tensor(estimate, dtype=torch.float64), torch.as_tensor(truth, dtype=torch.float64)
     mm = 1000 * float((X[:3, 3] - Y[:3, 3]).norm())
     if folds == 0:
         a, b = X[:3, 2], Y[:3, 2]
-        angle = math.atan2(float(torch.linalg.cross(a, b).norm()), float(a @ b))
+        along = abs(float(a @ b)) if ends else float(a @ b)
+        angle = math.atan2(float(torch.linalg.cross(a, b).norm()), along)
     else:
         turns = torch.arange(folds, dtype=torch.float64) * (2 * math.pi / folds)
         R = lie.exp_so3(turns[:, None] * torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64))
