@@ -25,12 +25,17 @@ from samrl.real2sim.tracker import Expectation, Segment
 from samrl.sim2real import summary
 from samrl.sim2real.control_loop import make_model
 from samrl.sim2real.evaluate import Bench, JudgedWorld, Record, run_many, run_one
+from samrl.sim2real.twin_world import TwinWorld
 from samrl.tasks import registry as tasks
+from samrl.tasks.task import Task
 from samrl.worlds import registry as worlds
 from samrl.worlds import segmenter
 from samrl.worlds import settings as world_settings
+from samrl.worlds.camera_arm import CameraArm
+from samrl.worlds.sensor import SensorNoise
 
 EXPERT, TRIALS, HISTORY, STARTS, FRAMES = "expert.safetensors", "trials.json", "history.json", "starts.json", "frames"
+TWIN = "twin"  # 𝓜 itself as the world
 FIRST_SEED = 10_000  # lower seeds are for development
 
 
@@ -171,6 +176,11 @@ def evaluate(path: Path, *, world: str | None, settings: str | None, seeds: Sequ
     return folder
 
 
+def bench_of(path: Path, world: str, settings: str) -> Bench:
+    """A run's expert in a world of that name, for studies of one's own."""
+    return _bench(runs.open_run(path), world, settings)
+
+
 # Plans
 
 
@@ -197,7 +207,7 @@ def make_plan(
     """A plan from what was given and defaults for the rest; UnknownNameError for a name that is not there."""
     check_task(task)
     world, settings, preset = world or default_world()[0], settings or "nominal", preset or "quick"
-    _check_name("world", world, worlds.names())
+    _check_name("world", world, [*worlds.names(), TWIN])
     _check_name("setting", settings, world_settings.names())
     _check_name("preset", preset, PRESETS)
     _check_name("mask source", masks := masks or "world", MASKS)
@@ -259,9 +269,15 @@ def _bench(folder: RunFolder, world: str, settings: str) -> Bench:
     if folder.is_done(LEARN):
         _load(expert, folder.path / LEARN / EXPERT)
     chosen = world_settings.load(settings)
-    made = cast(JudgedWorld, worlds.make(world, expert.task, chosen))
+    made = twin_world(expert.task, chosen) if world == TWIN else cast(JudgedWorld, worlds.make(world, expert.task, chosen))
     dumps = folder.path / (SIM2REAL if folder.is_done(LEARN) else REAL2SIM)
     return Bench(made, expert.model, chosen.task_for(expert.task), expert, (world, settings), dumps, MASKS[plan.masks])
+
+
+def twin_world(task: Task, settings: world_settings.Settings) -> TwinWorld:
+    """𝓜 as the world, with the camera and its arm that the settings describe."""
+    chosen = settings.task_for(task)
+    return TwinWorld(chosen, CameraArm(task.scene, settings.camera_arm), partial(SensorNoise, settings.sensor))
 
 
 def _segment(image: RGBD, expected: dict[str, Expectation]) -> RGBD:
