@@ -22,23 +22,17 @@ def fine(problem: Problem, X0: Tensor, s: UpdateSettings) -> tuple[Tensor, Param
     ng = len(params.color)
     free_colors = torch.stack(problem.geoms).any(0)[:, None].float()
     each = lambda leaf: leaf[:, None].expand(K, len(problem.crops), *leaf.shape[1:])  # noqa: E731
-    rates = torch.cat(
-        [
-            torch.tensor([s.rate_p, s.rate_p, 2 * s.rate_p, 2 * s.rate_r, 2 * s.rate_r, s.rate_r]).repeat(B),
-            torch.full((3 * ng + 4,), s.rate_color),
-        ]
-    )
+    rates = torch.cat([torch.tensor([s.rate_p] * 3 + [s.rate_r] * 3).repeat(B), torch.full((3 * ng + 4,), s.rate_color)])
     x = torch.zeros(K, len(rates))
     x[:, 6 * B : -4] = match_colors(problem, X0, params).flatten(1)
     x.requires_grad_(True)
     adam = Adam(x, rates)
-    axes = _view_axes(problem.camera.X_WC[0], X0[..., :3, 3])
     first = best = torch.zeros(K, B)
     best_X = X0
     plans = problem.plans(X0)
     for i in range(s.fine_steps + 1):
         pose, tint, light = x.split([6 * B, 3 * ng, 4], 1)
-        X = lie.retract(X0, (pose.view(K, B, 2, 3) @ axes.mT).flatten(2))
+        X = lie.retract(X0, pose.unflatten(1, (B, 6)))
         if i and i % s.replan == 0 and i + s.replan // 2 <= s.fine_steps:  # worth it only if some steps are left
             plans = problem.plans(X.detach())
         moved = params.replace(
@@ -57,15 +51,6 @@ def fine(problem: Problem, X0: Tensor, s: UpdateSettings) -> tuple[Tensor, Param
         (gradient,) = torch.autograd.grad(last.sum(), x)
         adam.step(gradient, 0.5 * (1 + math.cos(math.pi * i / s.fine_steps)) + 0.03)
     return best_X, moved, first, best
-
-
-def _view_axes(X_WC: Tensor, p_WB: Tensor) -> Tensor:
-    """Axes (*batch, 3, 3) of a frame that looks from the camera along the ray to p_WB (*batch, 3), as its columns. An image shows
-    motion along the ray and turns out of the image far worse than the others; in these axes the two kinds do not mix, and Adam
-    gives each its own scale."""
-    z = torch.nn.functional.normalize(p_WB - X_WC[:3, 3], dim=-1)
-    x = torch.nn.functional.normalize(torch.linalg.cross(X_WC[:3, 1].expand_as(z), z), dim=-1)
-    return torch.stack([x, torch.linalg.cross(z, x), z], -1)
 
 
 class Adam:

@@ -26,8 +26,7 @@ class UpdateSettings:
     coarse_steps, coarse_yaws [rad]: iterations of the coarse stage and the turns about the vertical that it starts from.
     wide_steps, fine_steps: iterations of the fine stage on the wide crop and on the near ones; replan: iterations between two
         transport plans.
-    rate_p [m], rate_r [rad], rate_color: first step sizes of Adam, falling by a cosine; along the ray to a body and in turns
-        out of the image, which show least, they are twice that.
+    rate_p [m], rate_r [rad], rate_color: first step sizes of Adam, falling by a cosine.
     min_pixels: a body with fewer visible pixels in every crop is out of view.
     clearance [m]: what is seen so far in front of a body, and is none, hides it.
     margin: pixels around a coarsely drawn occluder that count for nothing.
