@@ -39,7 +39,7 @@ def run(
 
     Args:
         task: what to do, such as peg-insertion.
-        world: pybullet or mujoco (default: pybullet where Python has it).
+        world: pybullet, mujoco, or twin, which is 𝓜 itself (default: pybullet where Python has it).
         settings: the world's settings: nominal, or one of the stress worlds (default: nominal).
         preset: smoke, quick or full: how much training and how many episodes (default: quick).
         seed: of the training; episodes have seeds of their own, from 10000 (default: 0).
@@ -85,7 +85,7 @@ def real2sim(
 
     Args:
         task: what to do, such as peg-insertion.
-        world: pybullet or mujoco (default: pybullet where Python has it).
+        world: pybullet, mujoco, or twin, which is 𝓜 itself (default: pybullet where Python has it).
         settings: the world's settings (default: nominal).
         preset: smoke, quick or full: how many scenes (default: quick).
         out: the run folder (default: runs/TASK-001, -002, ...); `samrl run --resume` goes on with it.
@@ -106,7 +106,7 @@ def evaluate(run: RunPath, /, *, seeds: Seeds, world: Name = None, settings: Nam
     Args:
         run: the run folder.
         seeds: of the episodes, A:B, from A up to but not with B.
-        world: pybullet or mujoco (default: the run's).
+        world: pybullet, mujoco, or twin, which is 𝓜 itself (default: the run's).
         settings: the world's settings (default: the run's).
         workers: processes that run episodes at once.
     """

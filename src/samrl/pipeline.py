@@ -275,7 +275,8 @@ def _bench(folder: RunFolder, world: str, settings: str) -> Bench:
 
 
 def twin_world(task: Task, settings: world_settings.Settings) -> TwinWorld:
-    """𝓜 as the world, with the camera and its arm that the settings describe."""
+    """𝓜 as the world. Of the settings its task, sensor and camera arm count; what they do to the acting arm and to the hand-eye
+    pose does not."""
     chosen = settings.task_for(task)
     return TwinWorld(chosen, CameraArm(task.scene, settings.camera_arm), partial(SensorNoise, settings.sensor))
 
