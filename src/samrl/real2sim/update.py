@@ -23,7 +23,8 @@ from samrl.real2sim.problem import Priors, Problem, UpdateSettings, put
 class UpdateReport:
     """What the update did. `visible`: body -> pixels of its mask; `lost`: bodies out of view, whose last estimate is kept;
     `loss_before`, `loss_after`; `residual`, `spread`: see `uncertainty`; `message`: a sentence; `seconds`;
-    `doubted`: bodies that did not look right where the descent ended, `replaced`: those of them found elsewhere."""
+    `doubted`: bodies that did not look right where the descent ended, `replaced`: bodies, doubted
+    or not, that look better where the second search ended."""
 
     visible: dict[str, float]
     lost: tuple[str, ...]

@@ -19,8 +19,6 @@ from samrl.model.scene import Twin
 from samrl.sim2real.control_loop import make_model, native_camera
 from samrl.tasks.task import Task
 
-PADDING = 4  # native pixels that a sensor wants to know around a region
-
 
 class Carrier(Protocol):
     """The arm that carries the camera, by its kinematics."""
@@ -35,11 +33,13 @@ class Carrier(Protocol):
 
 
 class Sensor(Protocol):
-    """What a camera makes of ideal pictures in one episode."""
+    """What a camera makes of ideal pictures in one episode. padding: native pixels that it wants to know around a region."""
+
+    padding: int
 
     def exposure(self, index: int) -> Any:
         """One exposure, with `apply(picture, left, top)` -> color (H, W, 3), depth (H, W), valid (H, W) of a picture with
-        PADDING pixels around it."""
+        `padding` pixels around it."""
         ...
 
 
@@ -136,7 +136,7 @@ class TwinWorld:
 
     def _region(self, exposure: Any, camera: Camera, left: int, top: int, width: int, height: int) -> RGBD:
         """A window of the native image; beyond the image's border there is nothing."""
-        model, pad = self._running(), PADDING
+        model, pad = self._running(), self._noise.padding
         shift = torch.tensor([0.0, 0.0, left, top], dtype=camera.K.dtype)
         wide = Camera(width + 2 * pad, height + 2 * pad, camera.K - shift + torch.tensor([0, 0, pad, pad]), camera.X_WC)
         with torch.no_grad():

@@ -18,7 +18,9 @@ PADDING = 4  # native pixels that must be known around a region, so that its bor
 
 class SensorNoise:
     """The noise patterns of one episode. fine: (4, n, n) standard normal for r, g, b and depth; smooth: (n, n) standard
-    normal, correlated over `smooth_pixels`; both periodic."""
+    normal, correlated over `smooth_pixels`; both periodic. padding: native pixels that pictures have around a region."""
+
+    padding = PADDING
 
     def __init__(self, sensor: Sensor, seed: int) -> None:
         self.sensor, self.seed = sensor, seed
