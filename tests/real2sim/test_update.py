@@ -1,6 +1,7 @@
 """The update on images of a world that is not the twin."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,9 +9,10 @@ import torch
 
 from samrl.core import lie
 from samrl.core.errors import ImageError
-from samrl.model.model import set_body_pose
+from samrl.model.model import body_pose, set_body_pose
 from samrl.model.scene import Twin
 from samrl.real2sim.tracker import Tracker
+from samrl.real2sim.update import update
 from samrl.sim2real.control_loop import make_model, native_camera
 from samrl.tasks.peg_insertion import PegInsertion
 from samrl.worlds import registry, settings
@@ -82,3 +84,19 @@ def test_nan_in_an_image_is_a_sentence(model, world) -> None:
     images[0].depth[3, 4] = np.nan
     with pytest.raises(ImageError, match="non-finite"):
         tracker.update(twin, images)
+
+
+def test_a_block_on_its_side_is_looked_for_again(model, world) -> None:
+    """From a wrong estimate that the descent alone does not leave, the second search finds the block."""
+    observation, truth = world.reset(2), world.judge().poses()
+    X = torch.as_tensor(truth["block"])
+    rolled = lie.retract(X, torch.tensor([0.0, 0.0, 0.0, 0.0, 1.4, 0.0], dtype=X.dtype)).to(model.dtype)
+    state = model.state(torch.as_tensor(observation.arm.q))
+    believed, wrong = (Twin(set_body_pose(model.scene, model.params, "block", Y.to(model.dtype)), state) for Y in (X, rolled))
+    tracker = Tracker(model, native_camera(TASK, observation.X_WC))
+    tracker.nominal = {b: body_pose(model.scene, believed.params, b) for b in model.updatable}
+    crops = tracker.crops(world.look(observation.X_WC, tracker.rois(believed)))
+    alone, _ = update(model, wrong, crops, replace(tracker.first, doubt=math.inf), tracker.priors(wrong))
+    found, report = update(model, wrong, crops, tracker.first, tracker.priors(wrong))
+    assert "block" in report.doubted and "block" in report.replaced
+    assert angle(alone, model, truth) > 20 and angle(found, model, truth) < 3
