@@ -1,11 +1,11 @@
-"""Earth Mover Distance and masked colour."""
+"""Earth Mover Distance and masked images."""
 
 import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
 
 from samrl.core import lie
-from samrl.real2sim.losses import MaskedColor, transport, transport_plan
+from samrl.real2sim.losses import MaskedImage, transport, transport_plan
 
 
 def cloud(n: int, seed: int) -> torch.Tensor:
@@ -52,31 +52,49 @@ def test_bodies_without_points_have_no_distance() -> None:
     assert plans.distance(X).gt(0).tolist() == plans.known.tolist()
 
 
-def test_masked_color_sees_outlines_of_black_bodies() -> None:
+def test_masked_image_sees_outlines_of_black_bodies() -> None:
     mask = torch.zeros(1, 1, 8, 8)
     mask[..., 2:5, 2:5] = 1
-    black, weight = torch.zeros(1, 8, 8, 3), torch.ones(1, 8, 8)
-    aside = MaskedColor(black, mask.roll(1, -1), weight)
-    assert float(MaskedColor(black, mask, weight)(black[None], mask[None])) == 0
-    assert float(aside(black[None], mask[None])) > 0
-    hidden = torch.zeros_like(weight)
-    assert float(MaskedColor(black, mask.roll(1, -1), hidden)(black[None], mask[None])) == 0
+    black, depth, weight = torch.zeros(1, 8, 8, 3), torch.zeros(1, 8, 8), torch.ones(1, 8, 8)
+
+    def loss(mask_real: torch.Tensor, weight: torch.Tensor) -> float:
+        return float(MaskedImage(black, depth[:, None], mask_real, weight, 10.0, 0.02)(black[None], depth[None], mask[None]))
+
+    assert loss(mask, weight) == 0
+    assert loss(mask.roll(1, -1), weight) > 0
+    assert loss(mask.roll(1, -1), torch.zeros_like(weight)) == 0
 
 
-def test_masked_color_gradient_is_autograds() -> None:
+def test_masked_image_compares_depth_where_both_show_the_body() -> None:
+    mask, color, weight = torch.zeros(1, 1, 4, 4), torch.zeros(1, 4, 4, 3), torch.ones(1, 4, 4)
+    mask[..., 1:3, 1:3] = 1
+    real = 0.5 * mask
+    real[..., 1, 1] = 0  # no reading
+    masked = MaskedImage(color, real, mask, weight, 10.0, 0.02)
+    off = lambda e: float(masked(color[None], torch.full((1, 1, 4, 4), 0.5 + e), mask[None]))  # noqa: E731
+    assert off(0.0) == 0
+    assert abs(off(0.004) - 10 * 0.004 * 3 / 4) < 1e-6
+    assert abs(off(0.3) - 10 * 0.02 * 3 / 4) < 1e-6
+
+
+def test_masked_image_gradient_is_autograds() -> None:
     g = torch.Generator().manual_seed(0)
     draw = lambda *shape: torch.rand(*shape, generator=g)  # noqa: E731
-    color, masks = draw(2, 3, 6, 6, 3).requires_grad_(), draw(2, 3, 2, 6, 6).requires_grad_()
+    color, masks = draw(2, 3, 6, 6, 3), (2 * draw(2, 3, 2, 6, 6)).clamp(max=1)  # half of them whole
+    depth, depth_real = 0.5 + 0.03 * draw(2, 3, 6, 6), 0.5 + 0.03 * draw(3, 2, 6, 6)
+    images = tuple(x.requires_grad_() for x in (color, depth, masks))
     color_real, masks_real, weight = draw(3, 6, 6, 3), draw(3, 2, 6, 6), draw(3, 6, 6)
+    depth_real[draw(3, 2, 6, 6) < 0.2] = 0
 
-    def plain(color: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+    def plain(color: torch.Tensor, depth: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
         image = masks[..., None] * color[:, :, None] - (masks_real[..., None] * color_real[:, None])
-        pixel = (image.abs().mean(-1) + (masks - masks_real).abs()) * weight[:, None]
+        far = (depth[:, :, None] - depth_real).abs().clamp(max=0.02) * ((masks > 0.99) & (depth_real > 0))
+        pixel = (image.abs().mean(-1) + (masks - masks_real).abs() + 40 * far) * weight[:, None]
         return pixel.sum((1, 3, 4)) / (masks_real * weight[:, None]).sum((0, 2, 3))
 
     share = torch.tensor([[1.0, 2.0], [3.0, -1.0]])
-    wanted = torch.autograd.grad((plain(color, masks) * share).sum(), (color, masks))
-    value = MaskedColor(color_real, masks_real, weight)(color, masks)
-    assert torch.allclose(value, plain(color, masks), rtol=1e-5)
-    for a, b in zip(torch.autograd.grad((value * share).sum(), (color, masks)), wanted, strict=True):
-        assert torch.allclose(a, b, atol=1e-6)
+    wanted = torch.autograd.grad((plain(*images) * share).sum(), images)
+    value = MaskedImage(color_real, depth_real, masks_real, weight, 40.0, 0.02)(*images)
+    assert torch.allclose(value, plain(*images), rtol=1e-5)
+    for a, b in zip(torch.autograd.grad((value * share).sum(), images), wanted, strict=True):
+        assert torch.allclose(a, b, atol=1e-6) and float(a.abs().max()) > 0

@@ -33,8 +33,6 @@ def fine(problem: Problem, X0: Tensor, s: UpdateSettings) -> tuple[Tensor, Param
     for i in range(s.fine_steps + 1):
         pose, tint, light = x.split([6 * B, 3 * ng, 4], 1)
         X = lie.retract(X0, pose.unflatten(1, (B, 6)))
-        if i and i % s.replan == 0 and i + s.replan // 2 <= s.fine_steps:  # worth it only if some steps are left
-            plans = problem.plans(X.detach())
         moved = params.replace(
             color=each(params.color * (tint.unflatten(1, (ng, 3)) * free_colors).exp()),
             light_direction=each(params.light_direction + light[:, :3]),
@@ -115,10 +113,14 @@ def uncertainty(problem: Problem, X: Tensor, params: Params) -> tuple[dict[str, 
         if not problem.seen[b]:
             continue
         sim, real = image.masks[body], problem.masks[b]
-        r = torch.cat([sim[..., None] * image.color - real[..., None] * problem.color, (sim - real)[..., None]], -1)
+        z = problem.depths[b]
+        both = (z > 0) & (sim > 0.99).all(0)  # what all the poses show
+        dz = problem.s.weight_depth * (image.depth - z).clamp(-problem.s.depth_cap, problem.s.depth_cap) * both
+        color = sim[..., None] * image.color - real[..., None] * problem.color
+        r = torch.cat([color, (sim - real)[..., None], dz[..., None]], -1)
         r = (r * problem.weight[..., None]).flatten(1)
         J = (r[1:] - r[0]) / step[:, None]
-        count = float((real * problem.weight).sum()) * 4
+        count = float((real * problem.weight).sum()) * 5
         variance = float(r[0].square().sum()) / max(count, 1.0)
         J = J / PATCH
         floor = torch.tensor([0.1] * 3 + [math.pi / 2] * 3)

@@ -1,4 +1,4 @@
-"""The two terms of SAM-RL Eq. 2-4: masked colour and the Earth Mover Distance of point clouds."""
+"""The two terms of SAM-RL Eq. 2-4: masked images and the Earth Mover Distance of point clouds."""
 
 from __future__ import annotations
 
@@ -15,61 +15,72 @@ from samrl.core.launches import Launches, Slot, array, workers
 from samrl.real2sim import loss_kernels
 
 
-class MaskedColor:
-    """Σ over crops and pixels of |G ⊗ (I, 1) − G' ⊗ (I', 1)| for each body, per pixel of its G', so that a small body counts
-    as much as a large one. The appended 1 compares the masks themselves, so that a body of its background's colour, or a dark
-    one, still has an outline.
+class MaskedImage:
+    """Σ over crops and pixels of |G ⊗ (I, 1, κz) − G' ⊗ (I', 1, κz')| for each body, per pixel of its G', so that a small body
+    counts as much as a large one. The appended 1 compares the masks themselves, so that a body of its background's colour, or a
+    dark one, still has an outline. Depths z are compared where both images show the body alone: they tell the distance from the
+    camera, which an outline tells badly, and slide along a surface freely, which points under a fixed transport plan do not.
 
     Args:
-        color_real: (C, S, S, 3); masks_real: (C, B, S, S).
+        color_real: (C, S, S, 3); depth_real: (C, B, S, S) of each body [m], 0 where there is no reading;
+            masks_real: (C, B, S, S).
         weight: (C, S, S), leaves out pixels whose occluder the twin draws too coarsely.
+        per_meter: κ; cap [m]: differences of depth beyond it count as it, without a gradient.
     """
 
-    def __init__(self, color_real: Tensor, masks_real: Tensor, weight: Tensor, threads: int = 2) -> None:
+    def __init__(
+        self, color_real: Tensor, depth_real: Tensor, masks_real: Tensor, weight: Tensor, per_meter: float, cap: float,
+        threads: int = 2,
+    ) -> None:  # fmt: skip
         pixels = (masks_real * weight[:, None]).sum((0, 2, 3)).clamp_min(1.0)
-        self.real = [x.float().contiguous() for x in (color_real, masks_real, weight[:, None] / pixels[:, None, None])]
-        self.threads = threads
+        real = (color_real, depth_real, masks_real, weight[:, None] / pixels[:, None, None])
+        self.real = [x.float().contiguous() for x in real]
+        self.scales, self.threads = (per_meter, cap), threads
         self._comparisons: dict[int, _Comparison] = {}
 
-    def __call__(self, color: Tensor, masks: Tensor) -> Tensor:
-        """Rendered color (K, C, S, S, 3) and masks (K, C, B, S, S) -> (K, B)."""
+    def __call__(self, color: Tensor, depth: Tensor, masks: Tensor) -> Tensor:
+        """Rendered color (K, C, S, S, 3), depth (K, C, S, S) and masks (K, C, B, S, S) -> (K, B)."""
         if len(color) not in self._comparisons:
-            self._comparisons[len(color)] = _Comparison(self.real, len(color), self.threads)
-        return _MaskedColor.apply(color.contiguous(), masks.contiguous(), self._comparisons[len(color)])  # type: ignore
+            self._comparisons[len(color)] = _Comparison(self.real, self.scales, len(color), self.threads)
+        images = (x.contiguous() for x in (color, depth, masks))
+        return _MaskedImage.apply(*images, self._comparisons[len(color)])  # type: ignore
 
 
 class _Comparison:
     """Packed launches that compare K starts with the real images, and back."""
 
-    def __init__(self, real: list[Tensor], starts: int, threads: int) -> None:
-        C, B, S, _ = real[1].shape
+    def __init__(self, real: list[Tensor], scales: tuple[float, float], starts: int, threads: int) -> None:
+        C, B, S, _ = real[2].shape
         n, device = starts * C, str(real[0].device)
         self.starts, self.rows = starts, torch.empty(n, S, B, device=device)
         self.color, self.g_color = (Slot((n, S, S, 3), wp.vec3, device) for _ in range(2))
+        self.depth, self.g_depth = (Slot((n, S, S), wp.float32, device) for _ in range(2))
         self.masks, self.g_masks = (Slot((n, B, S, S), wp.float32, device) for _ in range(2))
         self.g_value = Slot((starts, B), wp.float32, device)
-        given = (C, self.color.array, self.masks.array, array(real[0], wp.vec3), array(real[1]), array(real[2]))
-        back = (self.g_value.array, self.g_color.array, self.g_masks.array)
+        shown = (self.color.array, self.depth.array, self.masks.array)
+        given = (C, *shown, array(real[0], wp.vec3), *map(array, real[1:]), *scales)
+        back = (self.g_value.array, self.g_color.array, self.g_depth.array, self.g_masks.array)
         self.compare = Launches([(loss_kernels.compare, S, (*given, array(self.rows)))], n, threads, device)
         self.pull_back = Launches([(loss_kernels.pull_back, S, (*given, *back))], n, threads, device)
 
 
-class _MaskedColor(torch.autograd.Function):
+class _MaskedImage(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, color: Tensor, masks: Tensor, packed: _Comparison) -> Tensor:  # type: ignore[no-untyped-def, override]
-        ctx.save_for_backward(color, masks)
+    def forward(ctx, *inputs) -> Tensor:  # type: ignore[no-untyped-def, override]
+        *images, packed = inputs
+        ctx.save_for_backward(*images)
         ctx.packed = packed
-        packed.color.bind(color.flatten(0, 1))
-        packed.masks.bind(masks.flatten(0, 1))
+        for slot, x in zip((packed.color, packed.depth, packed.masks), images, strict=True):
+            slot.bind(x.flatten(0, 1))
         packed.compare.launch()
         return packed.rows.view(packed.starts, -1, packed.rows.shape[-1]).sum(1)
 
     @staticmethod
     def backward(ctx, g: Tensor):  # type: ignore[no-untyped-def, override]
-        color, masks = ctx.saved_tensors
-        packed, g, out = ctx.packed, g.contiguous(), (torch.empty_like(color), torch.empty_like(masks))
-        slots = (packed.color, packed.masks, packed.g_color, packed.g_masks)
-        for slot, x in zip(slots, (color, masks, *out), strict=True):
+        images, packed, g = ctx.saved_tensors, ctx.packed, g.contiguous()
+        out = [torch.empty_like(x) for x in images]
+        slots = (packed.color, packed.depth, packed.masks, packed.g_color, packed.g_depth, packed.g_masks)
+        for slot, x in zip(slots, (*images, *out), strict=True):
             slot.bind(x.flatten(0, 1))
         packed.g_value.bind(g)
         packed.pull_back.launch()

@@ -14,7 +14,7 @@ from samrl.core.camera import Camera
 from samrl.model.model import Model, set_body_pose
 from samrl.model.scene import Params, Scene, Twin
 from samrl.real2sim.frames import Crop, points_of
-from samrl.real2sim.losses import MaskedColor, Transport, transport
+from samrl.real2sim.losses import MaskedImage, Transport, transport
 
 
 @dataclass(frozen=True)
@@ -22,10 +22,10 @@ class UpdateSettings:
     """Attributes:
     bodies: whose pose and colour are free.
     weight_color, weight_emd [1/m], weight_prior: λ1, λ2, and of what is known before any image.
+    weight_depth [1/m], depth_cap [m]: of depth in the masked image, beside a colour from 0 to 1, and its largest difference.
     points, coarse_points: at most so many a cloud, in the fine and the coarse stage.
     coarse_steps, coarse_yaws [rad]: iterations of the coarse stage and the turns about the vertical that it starts from.
-    wide_steps, fine_steps: iterations of the fine stage on the wide crop and on the near ones; replan: iterations between two
-        transport plans.
+    wide_steps, fine_steps: iterations of the fine stage on the wide crop and on the near ones.
     rate_p [m], rate_r [rad], rate_color: first step sizes of Adam, falling by a cosine.
     min_pixels: a body with fewer visible pixels in every crop is out of view.
     clearance [m]: what is seen so far in front of a body, and is none, hides it.
@@ -37,21 +37,22 @@ class UpdateSettings:
     bodies: tuple[str, ...] = ("block", "peg")
     weight_color: float = 1.0
     weight_prior: float = 0.02
-    weight_emd: float = 10.0
+    weight_emd: float = 5.0
+    weight_depth: float = 40.0
+    depth_cap: float = 0.02
     points: int = 192
-    coarse_steps: int = 5
+    coarse_steps: int = 3
     coarse_points: int = 96
     coarse_yaws: tuple[float, ...] = (0.0, -0.5, 0.5)
     wide_steps: int = 12
-    fine_steps: int = 22
-    replan: int = 11
+    fine_steps: int = 14
     rate_p: float = 0.0015
     rate_r: float = 0.015
     rate_color: float = 0.05
     min_pixels: float = 12.0
     clearance: float = 0.015
     margin: int = 2
-    doubt: float = 0.15
+    doubt: float = 0.18
     doubt_yaws: tuple[float, ...] = (0.0, -0.785, 0.785, 1.571)
 
 
@@ -92,7 +93,9 @@ class Problem:
         self.visible = dict(zip(settings.bodies, shown, strict=True))
         self.seen = [self.visible[b] >= settings.min_pixels for b in settings.bodies]
         self.clouds = [self._cloud(b) for b in settings.bodies]
-        self.masked_color = MaskedColor(self.color, torch.stack(self.masks, 1), self.weight)
+        self.depths = [torch.stack([c.depth[b] for c in crops]) for b in settings.bodies]
+        real = (self.color, torch.stack(self.depths, 1), torch.stack(self.masks, 1))
+        self.masked = MaskedImage(*real, self.weight, settings.weight_depth, settings.depth_cap)
 
     def _cloud(self, body: str) -> tuple[int, Tensor] | None:
         """The crop that shows most of the body, and its measured points there (n, 3)."""
@@ -155,11 +158,11 @@ class Problem:
         return out
 
     def loss(self, X: Tensor, params: Params, plans: Transport) -> Tensor:
-        """Loss of every start and body (K, B): λ1 masked colour + λ2 EMD (SAM-RL Eq. 4) under fixed plans, and the prior; its
+        """Loss of every start and body (K, B): λ1 masked image + λ2 EMD (SAM-RL Eq. 4) under fixed plans, and the prior; its
         sum is what is descended."""
         image = self.render(X, params)
-        color = self.masked_color(image.color, torch.stack([image.masks[b] for b in self.s.bodies], 2))
-        loss = self.s.weight_color * color + self.s.weight_emd * plans.distance(X) + self.prior(X)
+        masked = self.masked(image.color, image.depth, torch.stack([image.masks[b] for b in self.s.bodies], 2))
+        loss = self.s.weight_color * masked + self.s.weight_emd * plans.distance(X) + self.prior(X)
         return loss * torch.tensor(self.seen)
 
     def prior(self, X: Tensor) -> Tensor:
