@@ -13,6 +13,7 @@ import warp as wp
 from torch import Tensor
 
 wp.config.log_level = max(wp.config.log_level, wp.LOG_WARNING)  # Warp tells of each module that it loads
+wp.init()  # views of tensors need it, and may come before any launch
 
 Job = tuple[Any, int, Sequence[Any]]  # a kernel over (batch, extent), the extent, its arguments after `first`
 _workers: dict[int, ThreadPoolExecutor] = {}  # by process: threads do not survive a fork
