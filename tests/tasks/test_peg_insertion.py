@@ -7,6 +7,9 @@ import numpy as np
 import torch
 
 from samrl.core import lie
+from samrl.core.camera import Camera, viewpoint
+from samrl.model.scene import Twin
+from samrl.sim2real.control_loop import make_model
 from samrl.tasks import registry
 from samrl.tasks.mjcf import to_mjcf
 from samrl.tasks.peg_insertion import BLOCK_HALF, BLOCK_P, PEG_HALF_LENGTH, PegInsertion
@@ -71,3 +74,18 @@ def test_registry_names_are_the_tasks_own() -> None:
     for name in registry.names():
         task = registry.make(name)
         assert task.name == name and task.horizon > 0 and set(task.scene.updatable) == {"block", "peg"}
+
+
+def test_a_wall_hides_the_hole_from_its_side_alone() -> None:
+    task = registry.make("peg-insertion-walled")
+    model = make_model(task)
+    twin = Twin(model.params, model.state(chain_of(task.scene, task.scene.actor).home))
+    target = model.poses(twin)["block"][:3, 3].double() + torch.tensor([0, 0, BLOCK_HALF[2]])
+    yaws, pitch, radius = (torch.tensor(x, dtype=torch.float64) for x in ([0.0, 1.3], [0.5, 0.5], [0.45, 0.45]))
+    X_WC = viewpoint(target.expand(2, 3), yaws, pitch, radius).to(model.dtype)  # the nominal wall stands in +x, as does yaw 0
+    camera = Camera.from_fov(64, 64, 0.5, X_WC)
+    with torch.no_grad():
+        image = model.render(twin, camera)
+    middle = image.depth[:, 32, 32]
+    assert 0.45 - float(middle[0]) > 0.1  # the wall, 115 mm before the hole
+    assert abs(0.45 - float(middle[1])) < 0.06

@@ -22,6 +22,7 @@ HOLE_RADIUS, HOLE_DEPTH, HOLE_CHAMFER = 0.009, 0.030, 0.002
 BLOCK_P = (0.50, 0.0, 0.050)  # centre of the nominal block, on a riser above the table [m]
 GRASP_P = (0.0, 0.0, 0.020)  # centre of the peg in the tool's frame, nominal grasp [m]
 SUCCESS_DEPTH = 0.015
+WALL = (0.115, 0.110, 0.260)  # its distance from the hole's axis, half its width, its height above the block's top [m]
 
 # Where the camera arm stands and how it holds its camera: calibrated once, settings of the cell.
 CARRIER_BASE = ((1.15, 0.0, 0.0), (0.0, 0.0, 0.0, 1.0))
@@ -29,7 +30,7 @@ HAND_EYE = ((0.055, 0.0, 0.030), (1.0, 0.0, 0.0, 0.0))
 CARRIER_HOME = (0.0, -0.7, 0.0, 1.57, 0.0, 0.6, 0.0)
 
 
-def scene(hole_radius: float = HOLE_RADIUS, chamfer: float = HOLE_CHAMFER) -> SceneSpec:
+def scene(hole_radius: float = HOLE_RADIUS, chamfer: float = HOLE_CHAMFER, wall: bool = False) -> SceneSpec:
     """The nominal scene, as the twin believes it before the first image."""
     actor_bodies, actor = panda()
     carrier_bodies, carrier = rizon(*CARRIER_BASE, *HAND_EYE, CARRIER_HOME)
@@ -45,6 +46,7 @@ def scene(hole_radius: float = HOLE_RADIUS, chamfer: float = HOLE_CHAMFER) -> Sc
         solids=(
             Solid("block_with_hole", (*BLOCK_HALF, hole_radius, HOLE_DEPTH, chamfer), color=(0.25, 0.4, 0.7), collide=True),
             Solid("box", (0.02, 0.02, 0.02), (0, 0, -BLOCK_HALF[2] - 0.02), color=(0.2, 0.2, 0.2)),
+            *(_wall() if wall else ()),
         ),
     )  # fmt: skip
     table = Body("table", solids=(Solid("plane", (1.5, 1.5), color=(0.5, 0.45, 0.4), collide=True),))
@@ -52,6 +54,14 @@ def scene(hole_radius: float = HOLE_RADIUS, chamfer: float = HOLE_CHAMFER) -> Sc
         "peg-insertion", (table, block, *actor_bodies, peg, *carrier_bodies), actor, carrier, CameraSpec(),
         pairs=(("peg", "block"), ("peg", "table")),
     )  # fmt: skip
+
+
+def _wall() -> tuple[Solid, ...]:
+    """An upright wall, and the shelf that joins it to the block: from its side neither the hole nor the peg above it is seen
+    at low pitch. Farther from the hole than the hand reaches when the peg is in it."""
+    (x, y, z), edge, half = WALL, BLOCK_HALF[0], BLOCK_HALF[2]
+    shelf = Solid("box", ((x - edge) / 2, 0.030, 0.004), ((x + edge) / 2, 0, 0.004 - half), color=(0.5, 0.5, 0.45))
+    return Solid("box", (0.003, y, z / 2 + half), (x, 0, z / 2), color=(0.55, 0.6, 0.5)), shelf
 
 
 @dataclass(frozen=True)
@@ -99,6 +109,13 @@ class PegInsertion:
     def tight() -> PegInsertion:
         """A quarter of a millimetre of radial clearance and no chamfer."""
         return PegInsertion(scene=scene(PEG_RADIUS + 0.00025, 0.0))
+
+    @staticmethod
+    def walled() -> PegInsertion:
+        """A wall beside the hole, on any side that faces the camera arm, and a peg that has slipped twice as far: where to look
+        from depends on how the block stands, and who does not see the peg misses the hole every other time."""
+        ranges = Ranges(block_yaw=math.radians(90), slip=0.006, slip_tilt=math.radians(4))
+        return PegInsertion("peg-insertion-walled", scene(wall=True), ranges=ranges)
 
     def known(self) -> dict[str, tuple[float, float]]:
         """How far [m, rad] bodies lie from where the twin first believes them, as the cell's engineer knows it."""

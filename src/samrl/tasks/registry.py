@@ -8,7 +8,7 @@ from samrl.core.errors import UnknownNameError
 from samrl.tasks.peg_insertion import PegInsertion
 from samrl.tasks.task import Task
 
-_TASKS: dict[str, Callable[[], Task]] = {"peg-insertion": PegInsertion}
+_TASKS: dict[str, Callable[[], Task]] = {"peg-insertion": PegInsertion, "peg-insertion-walled": PegInsertion.walled}
 
 
 def names() -> list[str]:
