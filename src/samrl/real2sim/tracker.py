@@ -127,7 +127,18 @@ class Tracker:
     def locate(self, twin: Twin, image: RGBD) -> Twin:
         """Bring far bodies near by a wide image."""
         crop = make_crop(image, self.first.bodies, self.WIDE_SIZE, self.camera)
-        return locate(self.model, twin, [crop], replace(self.first, bodies=self.far), self.priors(twin))
+        settings = replace(self.first, bodies=self.far, coarse_yaws=self.yaws())
+        return locate(self.model, twin, [crop], settings, self.priors(twin))
+
+    def yaws(self) -> tuple[float, ...]:
+        """Turns about the vertical to locate from: the settings', repeated as far as the far bodies may be turned."""
+        yaws = self.first.coarse_yaws
+        step = max(map(abs, yaws))
+        about = max((self.known.get(b, self.ANYWHERE)[1] for b in self.far), default=0.0)
+        if not step or math.isinf(about):
+            return yaws
+        more = [k * step * sign for k in range(2, int(about / step)) for sign in (-1, 1)]
+        return (*yaws, *more)
 
     def crops(self, images: Sequence[RGBD]) -> list[Crop]:
         return [make_crop(image, self.first.bodies, self.size, self.camera) for image in images]

@@ -140,7 +140,7 @@ class PegInsertion:
         true = _recolor(true, rng)
         if self.cover:
             true = _with_cover(true, int(rng.integers(4)))
-        return Draw(true, truth.q[0].numpy(), self._views(rng), seed)
+        return Draw(true, truth.q[0].numpy(), self.draw_views(rng), seed)
 
     def _tool(self) -> Tensor:
         """The tool's pose in the body that it is fixed to."""
@@ -180,7 +180,7 @@ class PegInsertion:
         tip_E = lie.transform(X_EP, torch.tensor([[0.0, 0.0, PEG_HALF_LENGTH]], dtype=X_EP.dtype)).squeeze(-2)
         return lie.pose(R_WE, tip - (R_WE @ tip_E[..., None]).squeeze(-1))
 
-    def _views(self, rng: np.random.Generator, count: int = 64) -> np.ndarray:
+    def draw_views(self, rng: np.random.Generator, count: int = 64) -> np.ndarray:
         """Camera poses (count, 4, 4) uniform in yaw, pitch and radius about a point near the nominal hole."""
         r = self.ranges
         column = lambda low, high: torch.from_numpy(rng.uniform(low, high, count))  # noqa: E731

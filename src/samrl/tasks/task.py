@@ -80,6 +80,10 @@ class Task(Protocol):
         """`count` draws of what a reset hides, for learning in the twin."""
         ...
 
+    def draw_views(self, rng: np.random.Generator, count: int) -> np.ndarray:
+        """Camera poses X_WC (count, 4, 4) from the start distribution."""
+        ...
+
     def look_at(self) -> torch.Tensor:
         """(3) nominal point that views turn about, world [m]."""
         ...
