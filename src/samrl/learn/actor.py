@@ -1,0 +1,120 @@
+"""The actor π: from what 𝓜 renders of its estimate to an action. It sees two RGB-D crops around where the hand says the tool's
+tip is, in the camera's frame, and says what separates the load from its target; the expert's own policy makes an action of
+that. Both the separation and the action are learned from the expert's labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from samrl.core import lie
+from samrl.core.camera import Camera
+from samrl.core.nets import mlp
+from samrl.learn.expert import StatePolicy
+from samrl.model.model import Command, Model
+from samrl.model.render import Renderer
+from samrl.model.scene import Twin
+
+SIZE, WIDTHS = 64, (0.30, 0.08)  # pixels across, and metres across at the tip's depth, of the two crops
+CHANNELS = 5  # colour, depth about the tip's, whether there is any
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What the actor sees. images: (n, 2, 5, S, S); pose: (n, 10) the world's vertical and the tool's axes in the camera's frame
+    and the tip's depth; R_WC: (n, 3, 3); lead: (n, 6) of the command before the measured pose."""
+
+    images: Tensor
+    pose: Tensor
+    R_WC: Tensor
+    lead: Tensor
+
+    def __getitem__(self, index: Tensor) -> Sight:
+        return Sight(self.images[index], self.pose[index], self.R_WC[index], self.lead[index])
+
+    @staticmethod
+    def cat(parts: list[Sight]) -> Sight:
+        return Sight(*(torch.cat([getattr(p, n) for p in parts]) for n in ("images", "pose", "R_WC", "lead")))
+
+
+class Eye:
+    """Renders what the actor sees.
+
+    Args:
+        tip_E: (3) where the load's tip nominally is in the tool's frame [m].
+    """
+
+    def __init__(self, model: Model, tip_E: Tensor) -> None:
+        self.model, self.tip_E = model, tip_E.to(model.dtype)
+        self.renderer = Renderer(model.scene, supersampling=1, device=model.device)
+
+    def see(self, twin: Twin, command: Command, X_WC: Tensor) -> Sight:
+        """The sight of a batch of situations (n) by cameras (n, 4, 4); differentiable in the camera."""
+        X_WE = self.model.chain.tool(twin.state.q)
+        tip = lie.transform(X_WE, self.tip_E.expand(len(X_WE), 1, 3))[:, 0]
+        X_WL = self.model.link_poses(twin)
+        z = lie.transform(lie.inverse(X_WC), tip[:, None])[:, 0, 2]
+        images = []
+        for width in WIDTHS:
+            rgbd = self.renderer.render(twin.params, X_WL, Camera.around(X_WC, tip, SIZE, width))
+            depth = torch.where(rgbd.valid, (rgbd.depth - z[:, None, None]) / width, 0.0).clamp(-2, 2)
+            images.append(torch.cat([rgbd.color - 0.5, depth[..., None], rgbd.valid[..., None].float()], -1))
+        R_CW = X_WC[:, :3, :3].mT
+        pose = torch.cat(
+            [R_CW[:, :, 2], (R_CW @ X_WE[:, :3, 2:3])[..., 0], (R_CW @ X_WE[:, :3, 0:1])[..., 0], 2 * z[:, None] - 1], -1
+        )
+        return Sight(torch.stack(images, 1).permute(0, 1, 4, 2, 3), pose, X_WC[:, :3, :3], lie.local(X_WE, command.X_WE))
+
+
+class Trunk(nn.Module):
+    """A crop (n, 5, S, S) -> features (n, 256): convolutions that know where they look (two coordinate channels)."""
+
+    grid: Tensor
+
+    def __init__(self, generator: torch.Generator) -> None:
+        super().__init__()
+        line = (torch.arange(SIZE) + 0.5) / SIZE * 2 - 1
+        self.register_buffer("grid", torch.stack(torch.meshgrid(line, line, indexing="ij"))[None], persistent=False)
+        widths, layers = [CHANNELS + 2, 24, 32, 48, 64], []
+        for a, b in zip(widths[:-1], widths[1:], strict=True):
+            conv = nn.Conv2d(a, b, 3, stride=2, padding=1)
+            nn.init.kaiming_normal_(conv.weight, nonlinearity="relu", generator=generator)
+            nn.init.zeros_(conv.bias)
+            layers += [conv, nn.ReLU()]
+        self.net = nn.Sequential(*layers, nn.Flatten(), mlp([64 * (SIZE // 16) ** 2, 256], generator), nn.ELU())
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.net(torch.cat([image, self.grid.expand(len(image), -1, -1, -1)], 1))
+
+
+class Actor(nn.Module):
+    """Sight -> (tip error (n, 3) [m], axis error (n, 3) [rad], action (n, 6)), in the world's axes (task.errors)."""
+
+    def __init__(self, policy: StatePolicy, generator: torch.Generator) -> None:
+        super().__init__()
+        self.trunks = nn.ModuleList(Trunk(generator) for _ in WIDTHS)
+        self.head = mlp([256 * len(WIDTHS) + 10, 256, 128, 6], generator, 0.1)
+        self.policy = policy  # the expert's, whose weights stay as they are
+
+    def features(self, sight: Sight) -> Tensor:
+        """(n, 512 + 10)."""
+        return torch.cat([*(trunk(sight.images[:, i]) for i, trunk in enumerate(self.trunks)), sight.pose], -1)
+
+    def separation(self, sight: Sight, features: Tensor) -> tuple[Tensor, Tensor]:
+        out = self.head(features)
+        turn = lambda v: (sight.R_WC @ v[..., None])[..., 0]  # noqa: E731
+        return turn(out[:, :3]) * 0.1, turn(out[:, 3:]) * 0.2
+
+    def forward(self, sight: Sight) -> tuple[Tensor, Tensor, Tensor]:
+        tip, axis = self.separation(sight, self.features(sight))
+        return tip, axis, self.policy(tip, axis, sight.lead)
+
+    def loss(self, sight: Sight, tip: Tensor, axis: Tensor, action: Tensor) -> Tensor:
+        """Absolute errors of separation, each against its own size (so that a millimetre counts near the target), and of the
+        action in its limits."""
+        tip_, axis_, action_ = self(sight)
+        far = (tip_ - tip).abs().sum(-1) / (tip.norm(dim=-1) + 0.003)
+        turned = (axis_ - axis).abs().sum(-1) / (axis.norm(dim=-1) + 0.02)
+        return (far + 0.5 * turned + ((action_ - action) / self.policy.limits).abs().mean(-1)).mean()

@@ -1,0 +1,123 @@
+"""DAgger (Ross, Gordon and Bagnell 2011): the actor learns the labels of the expert, who knows the truth, on the situations that
+the actor itself gets into, from images of what is believed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from samrl.core.errors import NonFiniteError
+from samrl.learn.actor import Actor, Eye, Sight
+from samrl.learn.rehearsal import Rehearsal
+
+
+@dataclass(frozen=True)
+class DaggerSettings:
+    """iterations: of one control step in every environment and `updates` steps of Adam on `batch` samples; share: of actions
+    that are the expert's, falling from 1 to `least_share` over the first half; move: how often a camera takes a new view;
+    capacity: samples that are kept; near [m]: half of each batch comes from where the load is nearer to its target."""
+
+    iterations: int = 800
+    updates: int = 1
+    batch: int = 64
+    learning_rate: float = 1e-3
+    least_share: float = 0.1
+    move: float = 0.15
+    capacity: int = 16_000
+    near: float = 0.03
+    episode: int = 60
+
+
+@dataclass
+class Memory:
+    """The last `capacity` samples: sights (images in half precision), labels and, beside them, how far the load is."""
+
+    capacity: int
+    sights: list[Sight] = field(default_factory=list)
+    labels: list[tuple[Tensor, ...]] = field(default_factory=list)
+
+    def add(self, sight: Sight, *labels: Tensor) -> None:
+        self.sights.append(Sight(sight.images.half(), sight.pose, sight.R_WC, sight.lead))
+        self.labels.append(labels)
+        while len(self.sights) * len(self.sights[0].pose) > self.capacity:
+            self.sights.pop(0)
+            self.labels.pop(0)
+
+    def draw(self, count: int, near: float, generator: torch.Generator) -> tuple[Sight, list[Tensor]]:
+        """`count` samples, half of them with the first label shorter than `near`, where there are any."""
+        n = len(self.sights[0].pose)
+        distance = torch.cat([label[0].norm(dim=-1) for label in self.labels])
+        weight = torch.ones(len(distance))
+        close = distance < near
+        if 0 < int(close.sum()) < len(close):
+            weight = torch.where(close, 1 / close.sum(), 1 / (~close).sum())
+        rows = torch.multinomial(weight, count, replacement=True, generator=generator).tolist()
+        pick = lambda i: self.sights[i // n][torch.tensor([i % n])]  # noqa: E731
+        sight = Sight.cat([pick(i) for i in rows])
+        labels = [torch.stack([self.labels[i // n][k][i % n] for i in rows]) for k in range(len(self.labels[0]))]
+        return Sight(sight.images.float(), sight.pose, sight.R_WC, sight.lead), labels
+
+
+def train(
+    actor: Actor, eye: Eye, stage: Rehearsal, s: DaggerSettings, progress: Callable[[int, float], None] | None = None
+) -> list[float]:
+    """Train in the rehearsal's environments. Returns the loss of each iteration."""
+    generator = stage.generator
+    weights = [p for name, p in actor.named_parameters() if not name.startswith("policy.")]
+    optimizer = torch.optim.Adam(weights, s.learning_rate)
+    rate = lambda i: 0.5 * (1 + math.cos(math.pi * i / s.iterations)) + 0.02  # noqa: E731
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
+    memory, history, n = Memory(s.capacity), [], stage.count
+    stage.age = torch.randint(s.episode, (n,), generator=generator)
+    for i in range(s.iterations):
+        with torch.no_grad():
+            sight = eye.see(stage.estimated(), stage.command, stage.X_WC)
+            action = stage.label()
+            memory.add(sight, *stage.errors(stage.truth), action)
+            share = max(s.least_share, 1 - 2 * i / s.iterations)
+            own = torch.rand(n, generator=generator) >= share
+            if bool(own.any()):
+                action = torch.where(own[:, None], actor(sight)[2], action)
+        stage.act(action)
+        moved = torch.rand(n, generator=generator) < s.move
+        if bool(moved.any()):
+            stage.move(stage.shell.draw(n, generator), moved)
+        over = stage.age >= s.episode
+        if int(over.sum()) >= n // 8:
+            stage.renew(over)
+        history.append(sum(_learn(actor, optimizer, memory, s, generator) for _ in range(s.updates)) / s.updates)
+        schedule.step()
+        if progress:
+            progress(i, history[-1])
+    return history
+
+
+def _learn(
+    actor: Actor, optimizer: torch.optim.Optimizer, memory: Memory, s: DaggerSettings, generator: torch.Generator
+) -> float:
+    sight, (tip, axis, action) = memory.draw(s.batch, s.near, generator)
+    loss = actor.loss(sight, tip, axis, action)
+    optimizer.zero_grad()
+    loss.backward()
+    norm = torch.nn.utils.clip_grad_norm_([p for g in optimizer.param_groups for p in g["params"]], 1.0)
+    if not bool(torch.isfinite(norm)):
+        raise NonFiniteError("the gradient of the actor's loss is not finite.")
+    optimizer.step()
+    return float(loss.detach())
+
+
+def rollout(
+    stage: Rehearsal, steps: int, act: Callable[[Rehearsal], Tensor], before: Callable[[Rehearsal, int], None] | None = None
+) -> Tensor:
+    """Follow `act` for so many control steps from where the rehearsal is; `before` each it may move cameras. Returns rewards
+    (steps, n)."""
+    rewards = []
+    for i in range(steps):
+        if before:
+            before(stage, i)
+        rewards.append(stage.act(act(stage)))
+    return torch.stack(rewards)
