@@ -50,14 +50,14 @@ class StubWorld:
         return Observation(ArmState(np.zeros(7), np.zeros(7), np.zeros(7), np.eye(4)), np.eye(4), 0.0)
 
 
-def run_episode(world, model, task, expert, seed, *, horizon=None, snapshots=(), on_step=None, segment=None):
+def run_episode(world, model, task, agent, seed, *, horizon=None, snapshots=(), on_step=None, segment=None):
     """Like the real one, without a twin: the estimate starts at the origin, and each update takes three quarters of its
     error away. The action depends on the expert's weights, so that a wrong expert shows."""
     observation = world.reset(seed)
     truth = world.truths[-1]
     estimate = {b: np.eye(4) for b in truth}
     episode = Episode(seed, poses=[{b: X.tolist() for b, X in estimate.items()}])
-    weight = float(sum(p.detach().sum() for p in expert.policy.parameters()))
+    weight = float(sum(p.detach().sum() for p in agent.expert.policy.parameters()))
     for step in range(horizon or STEPS):
         estimate = {b: (X + 3 * world.truths[-1][b]) / 4 for b, X in estimate.items()}
         episode.poses.append({b: X.tolist() for b, X in estimate.items()})
@@ -65,7 +65,7 @@ def run_episode(world, model, task, expert, seed, *, horizon=None, snapshots=(),
             image = np.full((8, 8, 3), seed % 250, np.uint8)
             episode.frames.append({"step": step, "world": image, "before": image, "after": image + step})
         observation = world.act(np.full(6, weight)).observation
-        times = {"look": 0.01, "update": 0.02, "expert": 0.001, "act": 0.01, "step": 0.002}
+        times = {"look": 0.01, "update": 0.02, "view": 0.0, "policy": 0.001, "act": 0.01, "step": 0.002}
         record = StepRecord(step, [weight] * 6, times, 1.0, {}, {})
         episode.steps.append(record)
         if on_step and on_step(record, observation, estimate):

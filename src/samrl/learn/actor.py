@@ -81,6 +81,7 @@ class Trunk(nn.Module):
         for a, b in zip(widths[:-1], widths[1:], strict=True):
             conv = nn.Conv2d(a, b, 3, stride=2, padding=1)
             nn.init.kaiming_normal_(conv.weight, nonlinearity="relu", generator=generator)
+            assert conv.bias is not None
             nn.init.zeros_(conv.bias)
             layers += [conv, nn.ReLU()]
         self.net = nn.Sequential(*layers, nn.Flatten(), mlp([64 * (SIZE // 16) ** 2, 256], generator), nn.ELU())

@@ -12,7 +12,7 @@ from samrl.core import lie
 from samrl.core.camera import viewpoint
 from samrl.learn.expert import Expert, TrainSettings, detach, random_start, select, vary_physics
 from samrl.learn.sensing import LEAST, Sensing, features, shown
-from samrl.model.model import Command, body_pose, set_body_pose
+from samrl.model.model import body_pose, set_body_pose
 from samrl.model.scene import Twin
 
 MEMORY = 8.0  # at most so many full views count in the average, as in the tracker
@@ -36,6 +36,12 @@ class Shell:
         """Cameras X_WC (*batch, 4, 4) of views (*batch, 3)."""
         target = self.target.to(view.dtype).expand(*view.shape[:-1], 3)
         return viewpoint(target, *view.unbind(-1))
+
+    def view(self, X_WC: Tensor) -> Tensor:
+        """The view (*batch, 3) whose place is that of cameras X_WC (*batch, 4, 4); where they look is left out."""
+        d = X_WC[..., :3, 3] - self.target.to(X_WC.dtype)
+        radius = d.norm(dim=-1)
+        return torch.stack([torch.atan2(d[..., 1], d[..., 0]), torch.asin(d[..., 2] / radius), radius], -1)
 
 
 class Rehearsal:
@@ -128,7 +134,3 @@ class Rehearsal:
         reward = (now & ~self.done).float()
         self.done, self.age = self.done | now, self.age + 1
         return reward
-
-    @property
-    def commanded(self) -> Command:
-        return self.command

@@ -39,10 +39,11 @@ not counted: half a turn of a rectangular block, any turn of a cylinder about it
 PARTS = {
     "look": "look: the world renders its images",
     "update": "update: align the twin",
-    "expert": "expert: choose the action",
+    "view": "viewpoint: choose where to look from",
+    "policy": "policy: choose the action",
     "act": "act: the world moves",
     "step": "step: predict in the twin",
-    "controller": "controller alone (update, expert, step)",
+    "controller": "controller alone (viewpoint, update, policy, step)",
     "all": "all",
 }
 STAGE_NAMES = {

@@ -1,5 +1,4 @@
-"""The control loop with a fixed view: look, update the twin, let the expert act on the estimate (SAM-RL Algorithm 1 without
-viewpoint and residual)."""
+"""The control loop: choose a view, look, update the twin, act on the estimate (SAM-RL Algorithm 1 without the residual)."""
 
 from __future__ import annotations
 
@@ -13,10 +12,10 @@ import torch
 from samrl.core.camera import Camera
 from samrl.core.types import Observation
 from samrl.core.world import World
-from samrl.learn.expert import Expert
 from samrl.model.model import Command, Model
 from samrl.model.scene import Twin
 from samrl.real2sim.tracker import Segment, Tracker, timed
+from samrl.sim2real.agent import Agent
 from samrl.tasks.mjcf import to_mjcf
 from samrl.tasks.spec import chain_of
 from samrl.tasks.task import Task
@@ -71,7 +70,7 @@ def run_episode(
     world: World,
     model: Model,
     task: Task,
-    expert: Expert,
+    agent: Agent,
     seed: int,
     *,
     horizon: int | None = None,
@@ -82,18 +81,20 @@ def run_episode(
     """One episode in the world. `on_step` hears of every step and ends the episode by returning True; it may hold a judge,
     the loop itself never does. `segment` replaces the world's masks."""
     observation = world.reset(seed)
+    agent.begin(seed)
     twin = Twin(model.params, model.state(torch.as_tensor(observation.arm.q, dtype=model.dtype)))
     tracker = Tracker(model, native_camera(task, observation.X_WC), known=task.known(), segment=segment)
     episode = Episode(seed, poses=[_as_lists(model.poses(twin))])
     for step in range(horizon or task.horizon):
         times: dict[str, float] = {}
-        before = twin
-        twin, report, images, spent = tracker.observe(world, twin, observation.X_WC)
+        before, command = twin, _command(model, observation)
+        with timed(times, "view"):
+            X_WC = agent.view(twin, command, observation.X_WC, step, world.reach)
+        twin, report, images, spent = tracker.observe(world, twin, X_WC)
+        X_WC = images[0].camera.X_WC.numpy()  # as reached
         times.update(spent)
-        with timed(times, "expert"):
-            command = _command(model, observation)
-            with torch.no_grad():
-                action = expert.act(twin, command)
+        with timed(times, "policy"):
+            action = agent.act(twin, command, X_WC)
         episode.poses.append(_as_lists(model.poses(twin)))
         if step in snapshots:
             episode.frames.append({"step": step, **tracker.pictures(images, before, twin)})

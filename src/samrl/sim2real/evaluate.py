@@ -28,6 +28,7 @@ from samrl.core.world import Judge, World
 from samrl.learn.expert import Expert
 from samrl.model.model import Model
 from samrl.real2sim.tracker import Segment
+from samrl.sim2real.agent import Agent, FixedView
 from samrl.sim2real.control_loop import Episode, StepRecord, run_episode
 from samrl.tasks.spec import Body
 from samrl.tasks.task import Task
@@ -44,7 +45,8 @@ class JudgedWorld(World, Protocol):
 @dataclass
 class Bench:
     """Everything an episode needs. names: of world and settings, for the record; `task` is the world's true one; `dumps`:
-    where a non-finite number is written down; `segment`: the mask source, without which the world's masks are used."""
+    where a non-finite number is written down; `segment`: the mask source, without which the world's masks are used; `agent`: who
+    decides, without one the expert from a fixed view."""
 
     world: JudgedWorld
     model: Model
@@ -53,6 +55,7 @@ class Bench:
     names: tuple[str, str]
     dumps: Path
     segment: Segment | None = None
+    agent: Agent | None = None
 
 
 Make = Callable[[], Bench]
@@ -104,7 +107,7 @@ def run_one(bench: Bench, seed: int, *, horizon: int | None = None) -> tuple[Rec
             witness,
             bench.model,
             bench.task,
-            bench.expert,
+            bench.agent or FixedView(bench.expert),
             seed,
             horizon=horizon,
             snapshots=SNAPSHOTS,
