@@ -108,16 +108,3 @@ def _learn(
         raise NonFiniteError("the gradient of the actor's loss is not finite.")
     optimizer.step()
     return float(loss.detach())
-
-
-def rollout(
-    stage: Rehearsal, steps: int, act: Callable[[Rehearsal], Tensor], before: Callable[[Rehearsal, int], None] | None = None
-) -> Tensor:
-    """Follow `act` for so many control steps from where the rehearsal is; `before` each it may move cameras. Returns rewards
-    (steps, n)."""
-    rewards = []
-    for i in range(steps):
-        if before:
-            before(stage, i)
-        rewards.append(stage.act(act(stage)))
-    return torch.stack(rewards)

@@ -53,8 +53,7 @@ class QFunction(nn.Module):
 
 @dataclass(frozen=True)
 class Returns:
-    """Rows (m): what Q was shown before the camera moved there, the action, the return after it, and the rehearsal's
-    environment and step."""
+    """Rows (m): what Q was shown before the camera moved there, the action, and the return after it."""
 
     sight: Sight
     action: Tensor

@@ -12,7 +12,7 @@ from samrl.learn.actor import Actor, Eye
 from samrl.learn.q_function import QFunction
 from samrl.learn.rehearsal import Shell
 from samrl.model.model import Command
-from samrl.model.scene import Twin
+from samrl.model.scene import State, Twin
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Viewpoint:
     def value(self, twin: Twin, command: Command, view: Tensor, action: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Q (n) of views (n, 3) of one situation, or of n, and the actions (n, 6) they were valued with; differentiable in the
         views. `action`: held fixed, as in SAM-RL Eq. 7; else the actor's there, without a gradient."""
-        sight = self.eye.see(spread(twin, len(view)), spread_command(command, len(view)), self.shell.pose(view))
+        sight = self.eye.see(*spread(twin, command, len(view)), self.shell.pose(view))
         if action is None:
             with torch.no_grad():
                 action = self.actor(sight)[2]
@@ -85,15 +85,10 @@ class Viewpoint:
         return self.s.travel * torch.acos((ray(view) * ray(now)).sum(-1).clamp(-1, 1))
 
 
-def spread(twin: Twin, n: int) -> Twin:
+def spread(twin: Twin, command: Command, n: int) -> tuple[Twin, Command]:
     """One situation as a batch of n; a batch of n as it is."""
-    if twin.state.q.dim() > 1:
-        return twin
-    each = lambda x: x.expand(n, *x.shape)  # noqa: E731
-    return twin.replace(state=type(twin.state)(each(twin.state.q), each(twin.state.qd)))
-
-
-def spread_command(command: Command, n: int) -> Command:
-    if command.q_ref.dim() > 1:
-        return command
-    return Command(command.q_ref.expand(n, -1), command.X_WE.expand(n, 4, 4))
+    s = twin.state
+    if s.q.dim() > 1:
+        return twin, command
+    state = State(s.q.expand(n, -1), s.qd.expand(n, -1))
+    return twin.replace(state=state), Command(command.q_ref.expand(n, -1), command.X_WE.expand(n, 4, 4))

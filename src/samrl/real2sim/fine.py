@@ -103,7 +103,7 @@ def uncertainty(problem: Problem, X: Tensor, params: Params) -> tuple[dict[str, 
     Newton: covariance = residual variance · inverse of JᵀJ, J by differences). A direction that the images do not show (the
     turn of a round peg about its axis) gets that of a turn by 90° or a shift by 10 cm. What is left comes from foreign shading,
     shadows and shapes, which cover patches rather than pixels: PATCH, their width, is set so that the standard deviations match
-    the errors of development seeds 13-23 in PyBullet."""
+    the errors of development seeds 13-52 in PyBullet."""
     B, step = X.shape[1], torch.tensor([1e-3] * 3 + [2e-2] * 3)
     moves = torch.cat([torch.zeros(1, 6), torch.diag(step)])[:, None].expand(7, B, 6)  # all bodies at once: each has its mask
     with torch.no_grad():

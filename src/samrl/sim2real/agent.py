@@ -12,7 +12,7 @@ from torch import Tensor
 from samrl.core.types import Reach
 from samrl.learn.actor import Actor, Eye
 from samrl.learn.expert import Expert
-from samrl.learn.viewpoint import Viewpoint
+from samrl.learn.viewpoint import Viewpoint, spread
 from samrl.model.model import Command
 from samrl.model.scene import Twin
 
@@ -49,7 +49,7 @@ class FixedView:
         with torch.no_grad():
             if self.actor is None or self.eye is None:
                 return self.expert.act(twin, command)
-            return self.actor(self.eye.see(*batch(twin, command), camera(self.expert, X_WC)))[2][0]
+            return self.actor(self.eye.see(*spread(twin, command, 1), camera(self.expert, X_WC)))[2][0]
 
 
 class ChosenView(FixedView):
@@ -87,12 +87,6 @@ class ChosenView(FixedView):
             if reach(wanted).ok:
                 return wanted
         return X_WC
-
-
-def batch(twin: Twin, command: Command) -> tuple[Twin, Command]:
-    """One situation as a batch of one."""
-    s = twin.state
-    return twin.replace(state=type(s)(s.q[None], s.qd[None])), Command(command.q_ref[None], command.X_WE[None])
 
 
 def camera(expert: Expert, X_WC: np.ndarray) -> Tensor:

@@ -87,7 +87,7 @@ def run_episode(
     episode = Episode(seed, poses=[_as_lists(model.poses(twin))])
     for step in range(horizon or task.horizon):
         times: dict[str, float] = {}
-        before, command = twin, _command(model, observation)
+        before, command = twin, command_of(model, observation)
         with timed(times, "view"):
             X_WC = agent.view(twin, command, observation.X_WC, step, world.reach)
         twin, report, images, spent = tracker.observe(world, twin, X_WC)
@@ -113,7 +113,8 @@ def run_episode(
     return episode
 
 
-def _command(model: Model, observation: Observation) -> Command:
+def command_of(model: Model, observation: Observation) -> Command:
+    """The controller's memory as the arm reports it."""
     arm = observation.arm
     to = lambda x: torch.as_tensor(x, dtype=model.dtype)  # noqa: E731
     return Command(to(arm.q_ref), to(arm.X_WE_command))

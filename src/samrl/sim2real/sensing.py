@@ -13,11 +13,10 @@ from torch import Tensor
 from samrl.core.types import Observation
 from samrl.learn.expert import Expert
 from samrl.learn.sensing import error_in_camera, features, shown
-from samrl.model.model import Command
 from samrl.model.scene import Twin
 from samrl.real2sim.problem import put
 from samrl.real2sim.tracker import Tracker
-from samrl.sim2real.control_loop import native_camera
+from samrl.sim2real.control_loop import command_of, native_camera
 from samrl.sim2real.evaluate import symmetry
 from samrl.sim2real.twin_world import TwinWorld
 
@@ -63,10 +62,9 @@ def table(rows: Iterable[Row], expert: Expert) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _by_truth(world: TwinWorld, expert: Expert, observation: Observation) -> np.ndarray:
-    model, arm = expert.model, observation.arm
-    to = lambda x: torch.as_tensor(x, dtype=model.dtype)  # noqa: E731
+    command = command_of(expert.model, observation)
     with torch.no_grad():
-        return expert.act(_true(world, expert, observation), Command(to(arm.q_ref), to(arm.X_WE_command))).double().numpy()
+        return expert.act(_true(world, expert, observation), command).double().numpy()
 
 
 def _nominal(expert: Expert, observation: Observation) -> Twin:
