@@ -31,11 +31,12 @@ def run(
     seed: Count = None,
     episodes: Count = None,
     masks: Name = None,
-    workers: int = 1,
+    residual: Count = None,
+    workers: Count = None,
     out: Folder = None,
     resume: bool = False,
 ) -> int:
-    """Align the twin, train the expert in it, act in the world, and write the report.
+    """Align the twin, learn in it what to do and where to look from, act in the world, and write the report.
 
     Args:
         task: what to do, such as peg-insertion.
@@ -45,29 +46,30 @@ def run(
         seed: of the training; episodes have seeds of their own, from 10000 (default: 0).
         episodes: how many in the world (default: the preset's).
         masks: world or segmenter: where masks come from (default: world).
-        workers: processes that run episodes at once.
+        residual: real steps (acts and looks) that the residual learns from before the evaluation (default: the preset's).
+        workers: processes at once (default: as many as there are cores, 8 at most).
         out: the run folder (default: runs/TASK-001, -002, ...).
         resume: go on with the run in --out, or with the last one of this task.
     """
-    from samrl import pipeline
+    from samrl import pipeline, plans
     from samrl.core.runs import latest_path, next_path
 
     _at_least(1, workers=workers, episodes=episodes)
-    _at_least(0, seed=seed)
+    _at_least(0, seed=seed, residual=residual)
     given: dict[str, Any] = {"world": world, "settings": settings, "preset": preset, "seed": seed, "episodes": episodes}
-    given["masks"] = masks
+    given |= {"masks": masks, "residual": residual}
     if not resume:
-        plan = pipeline.make_plan(task, **given)
+        plan = plans.make_plan(task, **given)
         path = out or next_path(RUNS, task)
     else:
-        pipeline.check_task(task)
+        plans.check_task(task)
         path = out or latest_path(RUNS, task)
-        plan = pipeline.resumed_plan(path, task, **given)
+        plan = plans.resumed_plan(path, task, **given)
     with _resumable(f"samrl run {task} --out {path} --resume"):
         _say(f"run folder: {path}; world: {plan.world}, {plan.settings}")
-        if world is None and plan.world == pipeline.default_world()[0]:
-            _say(pipeline.default_world()[1])
-        folder = pipeline.run(plan, path, resume=resume, workers=workers)
+        if world is None and plan.world == plans.default_world()[0]:
+            _say(plans.default_world()[1])
+        folder = pipeline.run(plan, path, resume=resume, workers=workers or _cores())
         return _report(folder.path)
 
 
@@ -91,31 +93,36 @@ def real2sim(
         out: the run folder (default: runs/TASK-001, -002, ...); `samrl run --resume` goes on with it.
         resume: go on with the run in --out.
     """
-    from samrl import pipeline
+    from samrl import pipeline, plans
     from samrl.core.runs import next_path
 
-    plan = pipeline.make_plan(task, world=world, settings=settings, preset=preset)
+    plan = plans.make_plan(task, world=world, settings=settings, preset=preset)
     path = out or next_path(RUNS, task)
     with _resumable(f"samrl real2sim {task} --out {path} --resume"):
         return _report(pipeline.run_real2sim(plan, path, resume=resume).path)
 
 
-def evaluate(run: RunPath, /, *, seeds: Seeds, world: Name = None, settings: Name = None, workers: int = 1) -> int:
-    """Run more episodes with a run's expert, in the same world or another; appends a line an episode, and resumes.
+def evaluate(
+    run: RunPath, /, *, seeds: Seeds, world: Name = None, settings: Name = None, variant: Name = None, workers: Count = None
+) -> int:
+    """Run more episodes of a run, in the same world or another; appends a line an episode, and resumes.
 
     Args:
         run: the run folder.
         seeds: of the episodes, A:B, from A up to but not with B.
         world: pybullet, mujoco, or twin, which is 𝓜 itself (default: the run's).
         settings: the world's settings (default: the run's).
-        workers: processes that run episodes at once.
+        variant: full, or what it is compared with: no-residual, no-viewpoint, fixed-view, random-view, random-direction,
+            single-start, no-update, expert, expert-views, black, other (default: full).
+        workers: processes at once (default: as many as there are cores, 8 at most).
     """
     from samrl import pipeline
 
     _at_least(1, workers=workers)
-    names = "".join(f" --{k} {v}" for k, v in (("world", world), ("settings", settings)) if v)
-    with _resumable(f"samrl evaluate {run} --seeds {seeds}{names} --workers {workers}"):
-        pipeline.evaluate(run, world=world, settings=settings, seeds=parse_seeds(seeds), workers=workers)
+    names = "".join(f" --{k} {v}" for k, v in (("world", world), ("settings", settings), ("variant", variant)) if v)
+    with _resumable(f"samrl evaluate {run} --seeds {seeds}{names}"):
+        chosen = {"world": world, "settings": settings, "variant": variant}
+        pipeline.evaluate(run, **chosen, seeds=parse_seeds(seeds), workers=workers or _cores())
         return _report(run)
 
 
@@ -198,6 +205,13 @@ def _at_least(low: int, **values: int | None) -> None:
     for name, value in values.items():
         if value is not None and value < low:
             raise UsageError(f"--{name} {value} is too low; the least is {low}.")
+
+
+def _cores() -> int:
+    """Processes that this machine can run at once, 8 at most: each takes half a gigabyte."""
+    import os
+
+    return min(8, len(os.sched_getaffinity(0)))
 
 
 def _report(path: Path) -> int:

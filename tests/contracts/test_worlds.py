@@ -15,7 +15,7 @@ from samrl.tasks import registry as tasks
 from samrl.worlds import registry, settings
 from samrl.worlds.picture import has_pybullet
 
-TASK = tasks.make("peg-insertion")
+TASK = tasks.make("peg-insertion-open")
 ROI = Roi(500, 260, 200)
 
 

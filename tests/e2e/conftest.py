@@ -5,8 +5,11 @@ from types import SimpleNamespace
 import pytest
 import stubs
 
-from samrl import pipeline
+from samrl import benches, learning, pipeline, plans
+from samrl.learn.dagger import DaggerSettings
 from samrl.learn.expert import TrainSettings
+from samrl.learn.q_function import QSettings
+from samrl.learn.study import StudySettings
 from samrl.sim2real import evaluate
 
 NAMES = ["nominal", "stress-tight"]
@@ -19,17 +22,27 @@ def make_world(name, task, settings):
 @pytest.fixture
 def stubbed(monkeypatch):
     """pipeline, with everything slow replaced; presets keep their names."""
-    presets = {
-        name: pipeline.Preset(2, TrainSettings(iterations=3), 5, 4, asserts=name == "smoke") for name in ("smoke", "quick")
-    }
+    small = (TrainSettings(iterations=3), 5, 2, DaggerSettings(iterations=2), QSettings(batches=2), StudySettings(states=2), 4)
+    presets = {name: plans.Preset(2, *small, asserts=name == "smoke") for name in ("smoke", "quick")}
     chosen = SimpleNamespace(task_for=lambda task: task)
-    monkeypatch.setattr(evaluate, "run_episode", stubs.run_episode)
-    monkeypatch.setattr(pipeline, "PRESETS", presets)
-    monkeypatch.setattr(pipeline, "train", stubs.train)
-    monkeypatch.setattr(pipeline, "make_model", lambda task: stubs.model())
-    monkeypatch.setattr(pipeline, "_try", lambda expert, plan: 4)
     worlds = SimpleNamespace(default=lambda: ("pybullet", ""), names=lambda: ["mujoco", "pybullet"], make=make_world)
-    monkeypatch.setattr(pipeline, "worlds", worlds)
     settings = SimpleNamespace(names=lambda: NAMES, load=lambda name: chosen, settings_hash=lambda: "abc123")
-    monkeypatch.setattr(pipeline, "world_settings", settings)
+    monkeypatch.setattr(evaluate, "run_episode", stubs.run_episode)
+    monkeypatch.setattr(plans, "PRESETS", presets)
+    for module in (plans, benches):
+        monkeypatch.setattr(module, "worlds", worlds)
+    for module in (plans, benches, learning):
+        monkeypatch.setattr(module, "world_settings", settings)
+    monkeypatch.setattr(benches, "make_model", lambda task: stubs.model())
+    monkeypatch.setattr(benches, "Eye", lambda model, tip: None)
+    monkeypatch.setattr(learning, "train", stubs.train)
+    monkeypatch.setattr(learning, "_try", lambda expert, plan: 4)
+    monkeypatch.setattr(learning, "Rehearsal", lambda *_: None)
+    monkeypatch.setattr(learning, "dagger", SimpleNamespace(train=stubs.nudge(lambda actor, *_: actor, 1.0)))
+    monkeypatch.setattr(learning, "table", stubs.table)
+    monkeypatch.setattr(learning, "Tools", stubs.Tools)
+    for name in ("_look", "_batch", "_state"):
+        monkeypatch.setattr(learning, name, getattr(stubs, name.removeprefix("_")))
+    fit = stubs.nudge(lambda q, sight, *_: q, 1.0)
+    monkeypatch.setattr(learning, "q_function", SimpleNamespace(imagine=lambda *_: (None, None), fit=fit))
     return pipeline

@@ -7,7 +7,9 @@ import torch
 
 from samrl.core import control
 from samrl.core.types import ArmState, Capabilities, Observation, Transition
+from samrl.plans import read_plan
 from samrl.sim2real import evaluate
+from samrl.sim2real.agent import ByExpert
 from samrl.sim2real.control_loop import Episode, StepRecord
 from samrl.tasks.peg_insertion import BLOCK_P, PEG_HALF_LENGTH, PegInsertion
 
@@ -50,7 +52,7 @@ class StubWorld:
         return Observation(ArmState(np.zeros(7), np.zeros(7), np.zeros(7), np.eye(4)), np.eye(4), 0.0)
 
 
-def run_episode(world, model, task, agent, seed, *, horizon=None, snapshots=(), on_step=None, segment=None):
+def run_episode(world, model, task, agent, seed, *, horizon=None, snapshots=(), on_step=None, **_):
     """Like the real one, without a twin: the estimate starts at the origin, and each update takes three quarters of its
     error away. The action depends on the expert's weights, so that a wrong expert shows."""
     observation = world.reset(seed)
@@ -74,7 +76,7 @@ def run_episode(world, model, task, agent, seed, *, horizon=None, snapshots=(), 
 
 
 def model():
-    return SimpleNamespace(gains=control.gains())
+    return SimpleNamespace(gains=control.gains(), updatable=("block", "peg"))
 
 
 def train(expert, settings, seed, progress=None):
@@ -87,10 +89,74 @@ def train(expert, settings, seed, progress=None):
     return [1.0 / (i + 1) for i in range(settings.iterations)]
 
 
+def nudge(pick, loss):
+    """A training that moves every weight of the network that `pick` finds among its arguments a little."""
+
+    def trained(*arguments, **_):
+        for p in pick(*arguments).parameters():
+            p.data += 1e-3
+        return [loss]
+
+    return trained
+
+
+class Tools:
+    """Seeds are all that the stubs of the pieces of work need."""
+
+    def __init__(self, plan):
+        self.plan = plan
+
+    @staticmethod
+    def of(folder):
+        return Tools(read_plan(folder))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+
+def table(rows, expert):
+    n = len(rows)
+    return torch.zeros(n, 2, 4), torch.tensor([[[r] * 6] * 2 for r in rows]), torch.ones(n, 2, dtype=torch.bool)
+
+
+def look(tools, index):
+    return {"index": index, "rows": [1e-3 * (tools.plan.seed_of(index) % 7 + 1)] * 5}
+
+
+def batch(tools, index):
+    n = 3
+    shapes = {
+        "q": (7,),
+        "q_ref": (7,),
+        "X_WE": (4, 4),
+        "belief": (2, 4, 4),
+        "seen": (2,),
+        "view": (3,),
+        "value": (),
+        "precision": (4,),
+    }
+    rng = np.random.default_rng(tools.plan.seed_of(index))
+    return index, {name: rng.random((n, *shape), np.float32) for name, shape in shapes.items()}
+
+
+def state(tools, index):
+    rng = np.random.default_rng(tools.plan.seed_of(index))
+    entry = lambda: {"view": [0.0, 0.5, 0.4], "success": [1.0, 0.0], "return": rng.random(2).tolist()}  # noqa: E731
+    returns = rng.random((4, 2))
+    return {
+        "index": index, "views": rng.random((4, 3)).tolist(), "q": rng.random(4).tolist(), "return": returns.tolist(),
+        "success": (returns > 0.5).astype(float).tolist(), "start": entry(), "chosen": {"Q": entry()}, "nine": [entry()],
+        "cosine": [0.9],
+    }  # fmt: skip
+
+
 def make_bench(dumps):
     """A bench for a worker process, which has the stubs to put in place by itself."""
     from samrl.learn.expert import Expert
 
     evaluate.run_episode = run_episode
     task = PegInsertion()
-    return evaluate.Bench(StubWorld(), model(), task, Expert(model(), task), ("stub", "nominal"), dumps)
+    return evaluate.Bench(StubWorld(), model(), task, ByExpert(Expert(model(), task)), ("stub", "nominal", "expert"), dumps)

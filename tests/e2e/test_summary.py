@@ -16,7 +16,8 @@ def test_wilson(hits, count, low, high):  # third and fourth: Newcombe 1998, Tab
 def record(seed, success=True, step_time=0.1):
     errors = {m: {"mm": float(seed), "deg": 1.0} for m in summary.MOMENTS}
     return {
-        "seed": seed, "world": "pybullet", "settings": "nominal", "success": success, "steps": 10 + seed,
+        "seed": seed, "world": "pybullet", "settings": "nominal", "variant": "full", "views": [], "success": success,
+        "steps": 10 + seed,
         "errors": {"block": errors}, "times": {"look": [0.3, 0.2], "update": [0.5, step_time]},
     }  # fmt: skip
 

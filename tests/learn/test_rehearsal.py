@@ -8,13 +8,12 @@ from samrl.learn.expert import Expert
 from samrl.learn.q_function import QFunction
 from samrl.learn.rehearsal import Rehearsal, Shell
 from samrl.learn.sensing import Sensing, fit
+from samrl.learn.study import situation
 from samrl.learn.viewpoint import Viewpoint, ViewSettings
-from samrl.model.model import Command
-from samrl.model.scene import Twin
 from samrl.sim2real.control_loop import make_model
 from samrl.tasks import registry
 
-TASK = registry.make("peg-insertion-walled")
+TASK = registry.make("peg-insertion")
 SHELL = Shell(TASK.look_at(), (-1.4, 1.4), (0.4, 1.2), (0.3, 0.5))
 
 
@@ -51,15 +50,12 @@ def test_sensing_learns_the_size_of_errors() -> None:
 def test_ranked_views_are_no_worse_than_those_drawn(stage: Rehearsal) -> None:
     eye, generator = Eye(stage.model, torch.tensor([0.0, 0.0, 0.05])), torch.Generator().manual_seed(3)
     actor = Actor(stage.expert.policy, generator)
-    q = QFunction(actor, generator)
+    q = QFunction(actor, 2, generator)
     chooser = Viewpoint(q, actor, eye, SHELL, ViewSettings(candidates=6, refined=2, steps=2, travel=0.0))
-    one = stage.estimated()
-    params = one.params.replace(link_p=one.params.link_p[0], link_R=one.params.link_R[0])
-    twin = Twin(params, type(one.state)(one.state.q[0], one.state.qd[0]))
-    command = Command(stage.command.q_ref[0], stage.command.X_WE[0])
-    view, score = chooser.ranked(twin, command, SHELL.draw(1, generator)[0], generator)
+    at = situation(stage)
+    view, score = chooser.ranked(at, SHELL.draw(1, generator)[0], generator)
     assert view.shape == (6, 3) and bool((score[:-1] >= score[1:]).all())
     plain = Viewpoint(q, actor, eye, SHELL, ViewSettings(candidates=6, refined=0, steps=0, travel=0.0))
-    again, before = plain.ranked(twin, command, view[-1], torch.Generator().manual_seed(4))
-    refined, after = plain.refine(twin, command, again, before, plain.value(twin, command, again)[1])
+    again, before = plain.ranked(at, view[-1], torch.Generator().manual_seed(4))
+    refined, after = plain.refine(at, again, before, plain.value(at, again)[1])
     assert bool((after >= before - 1e-6).all()) and refined.shape == again.shape

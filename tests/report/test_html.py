@@ -10,7 +10,7 @@ from samrl.core import runs
 from samrl.core.errors import RunFolderError
 from samrl.report import figures, html
 
-PLACE = {"world": "pybullet", "settings": "nominal", "variant": "fixed-view"}
+PLACE = {"world": "pybullet", "settings": "nominal", "variant": "full"}
 
 
 def figure(metric, value, unit, count=30, **place):
@@ -57,14 +57,14 @@ def folder(tmp_path):
         "values": {"a": 1},
     }
     folder = runs.create_or_resume(tmp_path / "run", config, {"samrl": "0.1.0", "machine": {"cores": 2}}, resume=False)
-    runs.write_json(folder.stage(runs.LEARN) / "history.json", [3.0, 2.0, 1.0])
+    runs.write_json(folder.stage(runs.LEARN) / "history.json", {"expert": [3.0, 2.0, 1.0]})
     place = folder.stage(f"{runs.SIM2REAL}/frames")
     for seed, success in ((10_000, True), (10_001, False), (10_002, True)):
         folder.append_episode(episode(seed, success))
         frames = {
             f"{s}/{k}": np.full((8, 8, 3), s, np.uint8) for s in (0, 4, 9, 14, 19, 24) for k in ("world", "before", "after")
         }
-        runs.write_arrays(place / f"pybullet-nominal-{seed}.npz", frames)
+        runs.write_arrays(place / f"pybullet-nominal-full-{seed}.npz", frames)
     runs.write_json(folder.path / runs.SUMMARY, summary())
     return folder
 

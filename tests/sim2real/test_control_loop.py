@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from samrl.benches import SEGMENT
 from samrl.learn.expert import Expert
-from samrl.pipeline import MASKS
-from samrl.sim2real.agent import FixedView
+from samrl.sim2real.agent import ByExpert
 from samrl.sim2real.control_loop import make_model, run_episode
 from samrl.tasks.peg_insertion import PegInsertion
 from samrl.worlds import registry, settings
@@ -26,7 +26,7 @@ def expert():
 def actions(expert, world_name: str, poison: bool, seed: int = 4, steps: int = 5) -> np.ndarray:
     world = registry.make(world_name, TASK, settings.load("nominal"), poison=poison)
     try:
-        episode = run_episode(world, expert.model, TASK, FixedView(expert), seed, horizon=steps)
+        episode = run_episode(world, expert.model, TASK, ByExpert(expert), seed, horizon=steps)
         if poison:
             assert all(np.isnan(X).all() for X in world.judge().poses().values()), "the poison is in the judge"
     finally:
@@ -44,8 +44,8 @@ def test_poisoned_truth_changes_no_action(expert, world_name: str) -> None:
 def test_pictures_cost_the_episode_nothing(expert) -> None:
     name, _ = registry.default()
     world = registry.make(name, TASK, settings.load("nominal"))
-    plain = run_episode(world, expert.model, TASK, FixedView(expert), 6, horizon=3)
-    pictured = run_episode(world, expert.model, TASK, FixedView(expert), 6, horizon=3, snapshots=(0, 1))
+    plain = run_episode(world, expert.model, TASK, ByExpert(expert), 6, horizon=3)
+    pictured = run_episode(world, expert.model, TASK, ByExpert(expert), 6, horizon=3, snapshots=(0, 1))
     world.close()
     assert [s.action for s in plain.steps] == [s.action for s in pictured.steps]
     for frame in pictured.frames:
@@ -56,7 +56,7 @@ def test_pictures_cost_the_episode_nothing(expert) -> None:
 def test_a_judge_may_end_the_episode(expert) -> None:
     name, _ = registry.default()
     world = registry.make(name, TASK, settings.load("nominal"))
-    episode = run_episode(world, expert.model, TASK, FixedView(expert), 6, horizon=5, on_step=lambda record, *_: record.step == 1)
+    episode = run_episode(world, expert.model, TASK, ByExpert(expert), 6, horizon=5, on_step=lambda record, *_: record.step == 1)
     world.close()
     assert len(episode.steps) == 2 and len(episode.poses) == 3
 
@@ -64,7 +64,7 @@ def test_a_judge_may_end_the_episode(expert) -> None:
 def test_masks_may_come_from_the_segmenter(expert) -> None:
     name, _ = registry.default()
     world = registry.make(name, TASK, settings.load("nominal"))
-    episode = run_episode(world, expert.model, TASK, FixedView(expert), 2, horizon=2, segment=MASKS["segmenter"])
+    episode = run_episode(world, expert.model, TASK, ByExpert(expert), 2, horizon=2, segment=SEGMENT["segmenter"])
     truth = world.judge().poses()
     world.close()
     block = np.asarray(episode.poses[1]["block"])

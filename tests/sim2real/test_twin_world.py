@@ -4,18 +4,18 @@ import numpy as np
 import pytest
 import torch
 
+from samrl.benches import twin_world
 from samrl.core.camera import Roi, viewpoint
 from samrl.core.errors import NonFiniteError, SamrlError, UnreachableError
 from samrl.core.world import Judge, World
 from samrl.model.scene import Twin
-from samrl.pipeline import twin_world
 from samrl.real2sim.tracker import Tracker
 from samrl.sim2real.control_loop import make_model, native_camera
 from samrl.sim2real.evaluate import pose_error, symmetry
 from samrl.tasks import registry as tasks
 from samrl.worlds import settings
 
-TASK = tasks.make("peg-insertion")
+TASK = tasks.make("peg-insertion-open")
 ROI = Roi(500, 260, 200)
 
 

@@ -66,7 +66,7 @@ def test_same_seed_same_draw() -> None:
 
 
 def test_every_variant_compiles_in_mujoco() -> None:
-    for task in (TASK, PegInsertion.tight(), PegInsertion(cover=True)):
+    for task in (TASK, PegInsertion().tight(), PegInsertion(cover=True)):
         assert mujoco.MjModel.from_xml_string(to_mjcf(task.draw(3).scene)).nv == 7
 
 
@@ -77,7 +77,7 @@ def test_registry_names_are_the_tasks_own() -> None:
 
 
 def test_a_wall_hides_the_hole_from_its_side_alone() -> None:
-    task = registry.make("peg-insertion-walled")
+    task = registry.make("peg-insertion")
     model = make_model(task)
     twin = Twin(model.params, model.state(chain_of(task.scene, task.scene.actor).home))
     target = model.poses(twin)["block"][:3, 3].double() + torch.tensor([0, 0, BLOCK_HALF[2]])

@@ -81,7 +81,7 @@ def in_hand_tip(world) -> list[float]:
     return (X[:3, 3] + 0.03 * X[:3, 2]).tolist()
 
 
-@pytest.mark.parametrize("task", [PegInsertion(), PegInsertion.tight()], ids=["nominal", "tight"])
+@pytest.mark.parametrize("task", [PegInsertion(), PegInsertion().tight()], ids=["nominal", "tight"])
 def test_the_clearance_is_right_in_every_direction(task):
     """How far the peg can be shifted aside in the hole of WorldPyBullet: the radial clearance, within 0.05 mm."""
     from samrl.worlds.pybullet import PyBulletEngine
@@ -104,7 +104,7 @@ def test_the_clearance_is_right_in_every_direction(task):
     engine.close()
 
 
-@pytest.mark.parametrize("task", [PegInsertion(), PegInsertion.tight()], ids=["nominal", "tight"])
+@pytest.mark.parametrize("task", [PegInsertion(), PegInsertion().tight()], ids=["nominal", "tight"])
 def test_mesh_and_pieces_are_the_same_solid(task):
     """The drawn surface is closed, and holds as much as the pieces that are touched."""
     from scipy.spatial import ConvexHull

@@ -32,7 +32,7 @@ CONFIG, ENVIRONMENT, EPISODES, SUMMARY, REPORT = (
 REAL2SIM, LEARN, SIM2REAL = "1_real2sim", "2_learn", "3_sim2real"
 LOCK, DONE = ".lock", "done.json"
 
-Key = tuple[str, str, int]
+Key = tuple[str, str, str, int]
 
 
 @dataclass(frozen=True)
@@ -65,15 +65,15 @@ class RunFolder:
 
     def append_episode(self, record: Mapping[str, Any]) -> None:
         """Add one line; on disk when this returns."""
-        append_line(self.path / EPISODES, _to_json(record, self.path / EPISODES, indent=None))
+        append_line(self.path / EPISODES, to_json(record, self.path / EPISODES))
 
     def episodes(self) -> list[dict[str, Any]]:
-        """Every complete episode, ordered by world, settings and seed, whatever order they ended in."""
+        """Every complete episode, ordered by world, settings, variant and seed, whatever order they ended in."""
         return sorted(read_lines(self.path / EPISODES), key=episode_key)
 
-    def done_seeds(self, world: str, settings: str) -> set[int]:
-        """Seeds whose episode in that world is on disk."""
-        return {e["seed"] for e in self.episodes() if (e["world"], e["settings"]) == (world, settings)}
+    def done_seeds(self, world: str, settings: str, variant: str) -> set[int]:
+        """Seeds whose episode of that variant in that world is on disk."""
+        return {e["seed"] for e in self.episodes() if episode_key(e)[:3] == (world, settings, variant)}
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -117,7 +117,12 @@ def open_run(path: Path) -> RunFolder:
 
 
 def episode_key(record: Mapping[str, Any]) -> Key:
-    return record["world"], record["settings"], record["seed"]
+    return record["world"], record["settings"], record["variant"], record["seed"]
+
+
+def frames_name(record: Mapping[str, Any]) -> str:
+    """The file of an episode's pictures."""
+    return "-".join(map(str, episode_key(record))) + ".npz"
 
 
 def next_path(root: Path, name: str) -> Path:
@@ -192,7 +197,7 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    write_atomic(path, (_to_json(value, path, indent=1) + "\n").encode())
+    write_atomic(path, (to_json(value, path, indent=1) + "\n").encode())
 
 
 def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
@@ -250,7 +255,8 @@ def _end_of_lines(file: Any) -> int:
     return file.read().rfind(b"\n") + 1
 
 
-def _to_json(value: Any, path: Path, indent: int | None) -> str:
+def to_json(value: Any, path: Path, indent: int | None = None) -> str:
+    """As JSON, for the file at `path`; NonFiniteError for a number that JSON does not know."""
     try:
         return json.dumps(value, indent=indent, allow_nan=False)
     except ValueError as e:

@@ -19,6 +19,7 @@ from samrl.model.scene import Twin
 
 SIZE, WIDTHS = 64, (0.30, 0.08)  # pixels across, and metres across at the tip's depth, of the two crops
 CHANNELS = 5  # colour, depth about the tip's, whether there is any
+HALF = torch.ops.mkldnn._is_mkldnn_bf16_supported()  # convolutions train in half precision where the processor can: 1.6 x as fast
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,8 @@ class Sight:
 
 
 class Eye:
-    """Renders what the actor sees.
+    """Renders what the actor sees: where things are, in the paint and the light of the nominal scene, whatever those of the
+    estimate are.
 
     Args:
         tip_E: (3) where the load's tip nominally is in the tool's frame [m].
@@ -56,9 +58,9 @@ class Eye:
         tip = lie.transform(X_WE, self.tip_E.expand(len(X_WE), 1, 3))[:, 0]
         X_WL = self.model.link_poses(twin)
         z = lie.transform(lie.inverse(X_WC), tip[:, None])[:, 0, 2]
-        images = []
+        images, paint = [], {n: getattr(self.model.params, n) for n in ("color", "light_direction", "ambient", "diffuse")}
         for width in WIDTHS:
-            rgbd = self.renderer.render(twin.params, X_WL, Camera.around(X_WC, tip, SIZE, width))
+            rgbd = self.renderer.render(twin.params.replace(**paint), X_WL, Camera.around(X_WC, tip, SIZE, width))
             depth = torch.where(rgbd.valid, (rgbd.depth - z[:, None, None]) / width, 0.0).clamp(-2, 2)
             images.append(torch.cat([rgbd.color - 0.5, depth[..., None], rgbd.valid[..., None].float()], -1))
         R_CW = X_WC[:, :3, :3].mT
@@ -84,10 +86,14 @@ class Trunk(nn.Module):
             assert conv.bias is not None
             nn.init.zeros_(conv.bias)
             layers += [conv, nn.ReLU()]
-        self.net = nn.Sequential(*layers, nn.Flatten(), mlp([64 * (SIZE // 16) ** 2, 256], generator), nn.ELU())
+        self.convolutions = nn.Sequential(*layers).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.rest = nn.Sequential(nn.Flatten(), mlp([64 * (SIZE // 16) ** 2, 256], generator), nn.ELU())
 
     def forward(self, image: Tensor) -> Tensor:
-        return self.net(torch.cat([image, self.grid.expand(len(image), -1, -1, -1)], 1))
+        x = torch.cat([image, self.grid.expand(len(image), -1, -1, -1)], 1).contiguous(memory_format=torch.channels_last)
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.training and HALF):
+            x = self.convolutions(x)
+        return self.rest(x.float())
 
 
 class Actor(nn.Module):

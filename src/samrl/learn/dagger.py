@@ -18,15 +18,15 @@ from samrl.learn.rehearsal import Rehearsal
 @dataclass(frozen=True)
 class DaggerSettings:
     """iterations: of one control step in every environment and `updates` steps of Adam on `batch` samples; share: of actions
-    that are the expert's, falling from 1 to `least_share` over the first half; move: how often a camera takes a new view;
+    that are the expert's, falling from 1 to `least_share` over the first half; move: iterations between new views of all cameras;
     capacity: samples that are kept; near [m]: half of each batch comes from where the load is nearer to its target."""
 
     iterations: int = 800
-    updates: int = 1
+    updates: int = 4
     batch: int = 64
     learning_rate: float = 1e-3
     least_share: float = 0.1
-    move: float = 0.15
+    move: int = 6
     capacity: int = 16_000
     near: float = 0.03
     episode: int = 60
@@ -83,9 +83,8 @@ def train(
             if bool(own.any()):
                 action = torch.where(own[:, None], actor(sight)[2], action)
         stage.act(action)
-        moved = torch.rand(n, generator=generator) < s.move
-        if bool(moved.any()):
-            stage.move(stage.shell.draw(n, generator), moved)
+        if i % s.move == 0:
+            stage.move(stage.shell.draw(n, generator), torch.ones(n, dtype=torch.bool))
         over = stage.age >= s.episode
         if int(over.sum()) >= n // 8:
             stage.renew(over)

@@ -4,98 +4,127 @@ there (SAM-RL Sec. III-D). An ensemble, so that it knows what it has not seen. I
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor, nn
 
 from samrl.core.nets import mlp
 from samrl.learn.actor import WIDTHS, Actor, Eye, Sight, Trunk
-from samrl.learn.rehearsal import Rehearsal
+from samrl.learn.rehearsal import Rehearsal, Shell, believed
+from samrl.model.model import Command
+from samrl.model.scene import Twin
 
 HEADS = 5
+CHECK = 50  # updates between two looks at the rows that are held out
 
 
 @dataclass(frozen=True)
 class QSettings:
-    """episodes: batches of rehearsals; steps: control steps each; every: steps between two moves of the camera that are
-    recorded; discount: γ; updates, batch, learning_rate: of the regression."""
+    """batches: of rehearsals; states: environments each; views: tried in each; before: control steps before the choice, at
+    most; glance: of these, how many between two looks from elsewhere that teach precision alone; after: control steps after the
+    choice; discount: γ; updates, batch, learning_rate: of the regression; precision: what precision counts beside the return;
+    share: of looks by `update` itself instead of its learned errors."""
 
-    episodes: int = 12
-    steps: int = 60
-    every: int = 15
-    discount: float = 0.98
+    batches: int = 40
+    states: int = 32
+    views: int = 4
+    before: int = 24
+    glance: int = 2
+    after: int = 40
+    discount: float = 0.97
     updates: int = 1500
-    batch: int = 64
+    batch: int = 128
     learning_rate: float = 5e-4
+    precision: float = 0.3
+    share: float = 0.1
 
 
 class QFunction(nn.Module):
-    """(Sight (n), action (n, 6) in its limits) -> returns (n, HEADS) in [0, 1]. Its trunks start as the actor's."""
+    """(Sight (n), action (n, 6) in its limits, area (n, B) of each body that the estimate rests on so far [cm²]) -> returns
+    (n, HEADS) in [0, 1]. What was well seen need not be seen again. Its trunks start as the actor's. On the way it says how exact
+    a look from there would be (Rehearsal.precision), of which there is more to learn from than of returns."""
 
     limits: Tensor
 
-    def __init__(self, actor: Actor, generator: torch.Generator) -> None:
+    def __init__(self, actor: Actor, bodies: int, generator: torch.Generator) -> None:
         super().__init__()
         self.trunks = nn.ModuleList(Trunk(generator) for _ in WIDTHS)
         self.trunks.load_state_dict(actor.trunks.state_dict())
-        self.heads = nn.ModuleList(mlp([256 * len(WIDTHS) + 10 + 6, 128, 1], generator, 0.1) for _ in range(HEADS))
+        inputs = 256 * len(WIDTHS) + 10
+        self.precision = mlp([inputs, 128, 2 * bodies], generator, 0.1)
+        self.heads = nn.ModuleList(mlp([inputs + 6 + 3 * bodies, 128, 1], generator, 0.1) for _ in range(HEADS))
         self.register_buffer("limits", actor.policy.limits.clone())
 
-    def logits(self, sight: Sight, action: Tensor) -> Tensor:
-        crops = [trunk(sight.images[:, i]) for i, trunk in enumerate(self.trunks)]
-        x = torch.cat([*crops, sight.pose, action / self.limits], -1)
-        return torch.cat([head(x) for head in self.heads], -1)
+    def parts(self, sight: Sight, action: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits of the returns (n, HEADS), and the precision (n, 2 B)."""
+        crops = torch.cat([trunk(sight.images[:, i]) for i, trunk in enumerate(self.trunks)] + [sight.pose], -1)
+        precision = self.precision(crops)
+        x = torch.cat([crops, action / self.limits, precision, (1 + seen).log()], -1)
+        return torch.cat([head(x) for head in self.heads], -1), precision
 
-    def forward(self, sight: Sight, action: Tensor) -> Tensor:
-        return torch.sigmoid(self.logits(sight, action))
+    def forward(self, sight: Sight, action: Tensor, seen: Tensor) -> Tensor:
+        return torch.sigmoid(self.parts(sight, action, seen)[0])
 
 
 @dataclass(frozen=True)
-class Returns:
-    """Rows (m): what Q was shown before the camera moved there, the action, and the return after it."""
+class Rows:
+    """What was tried (m): the situation as it was believed to be when the view was imagined, the view, and what came of it.
 
-    sight: Sight
-    action: Tensor
+    Attributes:
+        q, q_ref: (m, 7); X_WE: (m, 4, 4) commanded; belief: (m, B, 4, 4), see Rehearsal; seen: (m, B) [cm²]. view: (m, 3).
+        value: (m) return with the view held, NaN where that was not tried. precision: (m, 2 B).
+    """
+
+    q: Tensor
+    q_ref: Tensor
+    X_WE: Tensor
+    belief: Tensor
+    seen: Tensor
+    view: Tensor
     value: Tensor
+    precision: Tensor
 
     @staticmethod
-    def cat(parts: list[Returns]) -> Returns:
-        return Returns(
-            Sight.cat([p.sight for p in parts]), torch.cat([p.action for p in parts]), torch.cat([p.value for p in parts])
-        )  # fmt: skip
+    def of(stage: Rehearsal, view: Tensor, value: Tensor, precision: Tensor) -> Rows:
+        c = stage.command
+        return Rows(stage.truth.state.q, c.q_ref, c.X_WE, stage.belief, stage.area(), view, value, precision)
+
+    @staticmethod
+    def cat(parts: list[Rows]) -> Rows:
+        return Rows(*(torch.cat([getattr(p, f.name) for p in parts]) for f in fields(Rows)))
 
 
-def collect(stage: Rehearsal, actor: Actor, eye: Eye, s: QSettings, progress: Callable[[], None] | None = None) -> Returns:
-    """Rehearse with the actor; every so many steps each camera takes a random view. What the view looks like is rendered before
-    the look, from what is believed by then: so it is when views are to be chosen."""
-    parts, n = [], stage.count
-    every = torch.ones(n, dtype=torch.bool)
-    for _ in range(s.episodes):
-        stage.renew(every)
-        shown, rewards = [], []
-        for i in range(s.steps):
-            if i % s.every == 0:
-                view = stage.shell.draw(n, stage.generator)
-                shown.append((i, *imagined(stage, actor, eye, view)))
-                stage.move(view, every)
-            rewards.append(stage.act(acted(stage, actor, eye)))
-        reward = torch.stack(rewards)
-        for i, sight, action in shown:
-            weight = s.discount ** torch.arange(s.steps - i)
-            alive = reward[:i].sum(0) == 0  # nothing is left to win after success
-            part = Returns(sight, action, (weight[:, None] * reward[i:]).sum(0))
-            parts.append(Returns(part.sight[alive], part.action[alive], part.value[alive]))
-        if progress:
-            progress()
-    return Returns.cat(parts)
+def collect(stage: Rehearsal, actor: Actor, eye: Eye, s: QSettings) -> Rows:
+    """One batch: new episodes, the actor in them from random views for a random time; then in each state some views, each held
+    for the rest of the episode. What a view looks like is imagined before the look, from what is believed by then: so it is when
+    views are to be chosen."""
+    g, parts = stage.generator, []
+    stage.renew(torch.ones(stage.count, dtype=torch.bool))
+    for i in range(int(torch.randint(s.before + 1, (1,), generator=g))):
+        if i % s.glance == 0:
+            view = stage.shell.draw(stage.count, g)
+            parts.append(Rows.of(stage, view, torch.full((stage.count,), torch.nan), stage.precision(view)))
+        stage.act(acted(stage, actor, eye))
+    going = (~stage.done).nonzero()[:, 0]
+    tried = stage.take(going.repeat_interleave(s.views))
+    view = stage.shell.draw(tried.count, g)
+    before = Rows.of(tried, view, torch.zeros(tried.count), tried.precision(view))
+    tried.move(view, torch.ones(tried.count, dtype=torch.bool))
+    return Rows.cat([*parts, replace(before, value=held(tried, actor, eye, s, s.after))])
 
 
-def imagined(stage: Rehearsal, actor: Actor, eye: Eye, view: Tensor) -> tuple[Sight, Tensor]:
-    """What views (n, 3) would show of what is believed, and the actor's action there."""
-    with torch.no_grad():
-        sight = eye.see(stage.estimated(), stage.command, stage.shell.pose(view))
-        return sight, actor(sight)[2]
+def held(stage: Rehearsal, actor: Actor, eye: Eye, s: QSettings, steps: int) -> Tensor:
+    """Discounted returns (n) of the actor that keeps looking from where the cameras are for `steps`; 1 at success, once."""
+    value, index = torch.zeros(stage.count), torch.arange(stage.count)
+    for i in range(steps):
+        value[index] += s.discount**i * stage.act(acted(stage, actor, eye))
+        left = (~stage.done).nonzero()[:, 0]
+        if not len(left):
+            break
+        if len(left) < stage.count:
+            stage, index = stage.take(left), index[left]
+    return value
 
 
 def acted(stage: Rehearsal, actor: Actor, eye: Eye) -> Tensor:
@@ -104,25 +133,59 @@ def acted(stage: Rehearsal, actor: Actor, eye: Eye) -> Tensor:
         return actor(eye.see(stage.estimated(), stage.command, stage.X_WC))[2]
 
 
+def imagine(rows: Rows, actor: Actor, eye: Eye, shell: Shell, most: int = 64) -> tuple[Sight, Tensor]:
+    """What the views of rows would show of what was believed (images in half precision), and the actor's actions there (m, 6)."""
+    sights, actions, model = [], [], eye.model
+    for k in torch.arange(len(rows.value)).split(most):
+        twin = Twin(believed(model, rows.belief[k]), model.state(rows.q[k]))
+        with torch.no_grad():
+            sight = eye.see(twin, Command(rows.q_ref[k], rows.X_WE[k]), shell.pose(rows.view[k]))
+            actions.append(actor(sight)[2])
+        sights.append(replace(sight, images=sight.images.half()))
+    return Sight.cat(sights), torch.cat(actions)
+
+
 def fit(
-    q: QFunction, rows: Returns, s: QSettings, generator: torch.Generator, progress: Callable[[int, float], None] | None = None
-) -> list[float]:
-    """Regress by cross-entropy on returns in [0, 1]; each head sees a sample of its own (bootstrap). Returns the losses."""
+    q: QFunction, sight: Sight, action: Tensor, rows: Rows, s: QSettings, generator: torch.Generator,
+    progress: Callable[[int, float], None] | None = None,
+) -> list[float]:  # fmt: skip
+    """Regress by cross-entropy on returns in [0, 1]; each head sees a sample of its own (bootstrap). The last tenth of the rows
+    is held out, and the weights that were best on it are kept. Returns the losses on it, one every CHECK updates."""
     m = len(rows.value)
-    counts = torch.poisson(torch.ones(m, HEADS), generator=generator)
-    optimizer = torch.optim.Adam(q.parameters(), s.learning_rate, weight_decay=1e-5)
+    tried = rows.value.isfinite()
+    train, held_out = torch.arange(m).tensor_split([m - m // 10])
+    counts = torch.poisson(torch.ones(m, HEADS), generator=generator) * tried[:, None]
+    optimizer = torch.optim.AdamW(q.parameters(), s.learning_rate, weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, s.updates, s.learning_rate / 20)
-    history = []
+
+    def losses(k: Tensor, weight: Tensor) -> Tensor:
+        picked = sight[k]
+        logits, precision = q.parts(replace(picked, images=picked.images.float()), action[k], rows.seen[k])
+        value = rows.value[k, None].nan_to_num().expand_as(logits)
+        by_return = nn.functional.binary_cross_entropy_with_logits(logits, value, weight=weight, reduction="sum")
+        return by_return / weight.sum().clamp_min(1) + s.precision * nn.functional.smooth_l1_loss(precision, rows.precision[k])
+
+    def judged() -> float:
+        with torch.no_grad():
+            parts = [losses(k, tried[k, None].float().expand(-1, HEADS)) for k in held_out.split(512)]
+        return float(torch.stack(parts).mean())
+
+    history: list[float] = []
+    kept: dict[str, Tensor] = {}
     for i in range(s.updates):
-        k = torch.randint(m, (s.batch,), generator=generator)
-        logits = q.logits(rows.sight[k], rows.action[k])
-        target = rows.value[k, None].expand_as(logits)
-        loss = nn.functional.binary_cross_entropy_with_logits(logits, target, weight=counts[k])
+        q.train()
+        k = train[torch.randint(len(train), (s.batch,), generator=generator)]
         optimizer.zero_grad()
-        loss.backward()
+        losses(k, counts[k]).backward()
         optimizer.step()
         schedule.step()
-        history.append(float(loss.detach()))
+        if i % CHECK == CHECK - 1 or i == s.updates - 1:
+            q.eval()
+            history.append(judged())
+            if history[-1] <= min(history):
+                kept = {name: w.clone() for name, w in q.state_dict().items()}
         if progress:
-            progress(i, history[-1])
+            progress(i, history[-1] if history else float("nan"))
+    q.load_state_dict(kept)
+    q.eval()
     return history

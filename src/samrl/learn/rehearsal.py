@@ -3,7 +3,9 @@ views are. Actor and Q function learn from what happens here (DESIGN: rollouts t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from copy import copy
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -11,11 +13,15 @@ from torch import Tensor
 from samrl.core import lie
 from samrl.core.camera import viewpoint
 from samrl.learn.expert import Expert, TrainSettings, detach, random_start, select, vary_physics
-from samrl.learn.sensing import LEAST, Sensing, features, shown
-from samrl.model.model import body_pose, set_body_pose
-from samrl.model.scene import Twin
+from samrl.learn.sensing import LEAST, SIZE, WIDTH, Sensing, features, shown
+from samrl.model.model import Command, Model, body_pose, set_body_pose
+from samrl.model.scene import Params, State, Twin
+from samrl.tasks.task import Task
+
+Update = Callable[[Twin, Tensor], Tensor | None]
 
 MEMORY = 8.0  # at most so many full views count in the average, as in the tracker
+UNSEEN = 10.0  # stands for the error of a body that a look does not show [mm, 0.01 rad]
 
 
 @dataclass(frozen=True)
@@ -26,6 +32,11 @@ class Shell:
     yaw: tuple[float, float]
     pitch: tuple[float, float]
     radius: tuple[float, float]
+
+    @staticmethod
+    def of(task: Task) -> Shell:
+        """The shell that a task's cameras start on."""
+        return Shell(task.look_at(), *task.view_ranges())
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
         """(count, 3) uniform."""
@@ -47,13 +58,21 @@ class Shell:
 class Rehearsal:
     """`count` environments, each with a truth of its own and a belief about it.
 
+    Args:
+        update: what the real update makes of a truth (no batch) seen by a camera (4, 4): poses (B, 4, 4), or None if nothing.
+        share: of looks that are the real update's; of all others the errors are drawn from `sensing`.
+
     Attributes:
         truth, command: what is, and the controllers' memory.
         belief: (n, B, 4, 4) estimated poses of the updatable bodies in their parents; seen: (n, B) pixels that they rest on.
         view: (n, 3); X_WC: (n, 4, 4). age: (n) control steps since the start. done: (n) success so far.
     """
 
-    def __init__(self, expert: Expert, sensing: Sensing, shell: Shell, count: int, generator: torch.Generator) -> None:
+    def __init__(
+        self, expert: Expert, sensing: Sensing, shell: Shell, count: int, generator: torch.Generator,
+        update: Update | None = None, share: float = 0.0,
+    ) -> None:  # fmt: skip
+        self.update, self.share = update, share
         self.expert, self.sensing, self.shell, self.generator = expert, sensing, shell, generator
         self.model, self.task, self.count = expert.model, expert.task, count
         twin, self.command = random_start(self.model, self.task, count, generator)
@@ -61,6 +80,18 @@ class Rehearsal:
         self.truth = self.truth.replace(params=self.truth.params.replace(geom_size=self.model.params.geom_size))
         self.age, self.done = torch.zeros(count, dtype=torch.long), torch.zeros(count, dtype=torch.bool)
         self._forget(torch.ones(count, dtype=torch.bool))
+
+    def take(self, index: Tensor) -> Rehearsal:
+        """The environments of `index` (m), some perhaps several times, as a rehearsal of their own."""
+        new, (s, c), shared = copy(self), (self.truth.state, self.command), self.model.params
+        leaves = {f.name: getattr(self.truth.params, f.name) for f in fields(shared)}
+        own = {name: x[index] for name, x in leaves.items() if x.dim() > getattr(shared, name).dim()}
+        new.truth = Twin(self.truth.params.replace(**own), State(s.q[index], s.qd[index]))
+        new.command = Command(c.q_ref[index], c.X_WE[index])
+        for name in ("belief", "seen", "view", "X_WC", "age", "done"):
+            setattr(new, name, getattr(self, name)[index])
+        new.count = len(index)
+        return new
 
     def _forget(self, which: Tensor) -> None:
         """Believe the nominal scene again, and look from a new view."""
@@ -92,30 +123,59 @@ class Rehearsal:
     def look(self, which: Tensor) -> None:
         """Update the beliefs of `which` (n) by a look from where the cameras are: each body's estimate moves by the share that
         this view has in all that was seen of it, towards the truth and an error that depends on the view."""
-        model = self.model
         self.X_WC = self.shell.pose(self.view)
-        X_WL = model.link_poses(self.truth)
-        links = [model.scene.link(b) for b in model.updatable]
-        parents = [int(model.scene.parent[i]) for i in links]
-        X_WB, X_WP = X_WL[:, links], X_WL[:, parents]
-        counts = shown(model, self.truth.params, X_WL, self.X_WC)
+        counts, x, X_WB, X_WP = self._prospect(self.X_WC)
         with torch.no_grad():
-            error = self.sensing.sample(features(counts, X_WB, self.X_WC), self.generator)
+            error = self.sensing.sample(x, self.generator)
         R_WC = self.X_WC[:, None, :3, :3]
         d = torch.cat([(R_WC @ error[..., :3, None])[..., 0], (R_WC @ error[..., 3:, None])[..., 0]], -1)
-        found = lie.inverse(X_WP) @ lie.retract(X_WB, d)
+        found = lie.inverse(X_WP) @ self._really(which, lie.retract(X_WB, d))
         counts = torch.where(which[:, None] & (counts >= LEAST), counts, 0.0)
         full = torch.maximum(self.seen / MEMORY, counts)
         self.seen = torch.where(counts > 0, torch.minimum(self.seen + counts, MEMORY * full), self.seen)
         share = counts / self.seen.clamp_min(1e-6)
         self.belief = lie.retract(self.belief, share[..., None] * lie.local(self.belief, found))
 
+    def _really(self, which: Tensor, found: Tensor) -> Tensor:
+        """`found` (n, B, 4, 4), in a share of `which` (n) as the real update has it."""
+        if self.update is None or not self.share:
+            return found
+        chosen = which & (torch.rand(self.count, generator=self.generator) < self.share)
+        found = found.clone()
+        for i in chosen.nonzero()[:, 0].tolist():
+            one = self.take(torch.tensor([i])).truth
+            params = one.params.replace(link_p=one.params.link_p[0], link_R=one.params.link_R[0])
+            X_WB = self.update(Twin(params, State(one.state.q[0], one.state.qd[0])), self.X_WC[i])
+            if X_WB is not None:
+                found[i] = X_WB
+        return found
+
+    def _prospect(self, X_WC: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Of each updatable body, looked at by cameras (n, 4, 4): the pixels (n, B) that show it and what the error of a look
+        depends on (n, B, 4); beside them its true pose and its parent's (n, B, 4, 4)."""
+        scene = self.model.scene
+        X_WL = self.model.link_poses(self.truth)
+        links = [scene.link(b) for b in self.model.updatable]
+        X_WB, X_WP = X_WL[:, links], X_WL[:, [int(scene.parent[i]) for i in links]]
+        counts = shown(self.model, self.truth.params, X_WL, X_WC)
+        return counts, features(counts, X_WB, X_WC), X_WB, X_WP
+
+    def area(self) -> Tensor:
+        """What of each body's surface the estimate rests on, as seen (n, B) [cm²]."""
+        return self.seen * (100 * WIDTH / SIZE) ** 2
+
+    def precision(self, view: Tensor) -> Tensor:
+        """How exact looks from views (n, 3) would be, for those who know the truth: (n, 2 B) logarithms of the scale of each
+        body's position error [mm], and of its rotation error [0.01 rad]."""
+        counts, x, *_ = self._prospect(self.shell.pose(view))
+        with torch.no_grad():
+            scale = self.sensing(x)
+        size = torch.stack([scale[..., :3].norm(dim=-1) / 1e-3, scale[..., 3:].norm(dim=-1) / 1e-2], -1)
+        return torch.where(counts[..., None] < LEAST, size.new_tensor(UNSEEN), size).log().flatten(1)
+
     def estimated(self) -> Twin:
         """The twin as it is believed to be."""
-        params = self.model.params
-        for b, body in enumerate(self.model.updatable):
-            params = set_body_pose(self.model.scene, params, body, self.belief[:, b])
-        return Twin(params, self.truth.state)
+        return Twin(believed(self.model, self.belief), self.truth.state)
 
     def errors(self, twin: Twin) -> tuple[Tensor, Tensor]:
         """task.errors (n, 3) and (n, 3) of the truth or of the estimate."""
@@ -134,3 +194,11 @@ class Rehearsal:
         reward = (now & ~self.done).float()
         self.done, self.age = self.done | now, self.age + 1
         return reward
+
+
+def believed(model: Model, belief: Tensor) -> Params:
+    """Nominal parameters with the updatable bodies at `belief` (n, B, 4, 4) in their parents."""
+    params = model.params
+    for b, body in enumerate(model.updatable):
+        params = set_body_pose(model.scene, params, body, belief[:, b])
+    return params

@@ -16,10 +16,28 @@ from samrl.model.scene import State, Twin
 
 
 @dataclass(frozen=True)
+class Situation:
+    """What the twin knows when a view is to be chosen: itself, the controller's memory, and what of each body its estimate rests
+    on so far (B) or (n, B) [cm²]. One situation, or a batch of n."""
+
+    twin: Twin
+    command: Command
+    seen: Tensor
+
+    def spread(self, n: int) -> tuple[Twin, Command]:
+        """Twin and command as a batch of n; a batch as it is."""
+        s, c = self.twin.state, self.command
+        if s.q.dim() > 1:
+            return self.twin, c
+        state = State(s.q.expand(n, -1), s.qd.expand(n, -1))
+        return self.twin.replace(state=state), Command(c.q_ref.expand(n, -1), c.X_WE.expand(n, 4, 4))
+
+
+@dataclass(frozen=True)
 class ViewSettings:
     """candidates: views ranked; refined: of the best, how many follow the gradient; steps, rate: of that ascent (rate: of yaw and
     pitch [rad] and radius [m], first step); travel: what a radian of way costs, in units of the return; doubt: how much the
-    ensemble's standard deviation counts against a view."""
+    ensemble's standard deviation counts against a view; random: the ascent's directions are drawn, a control for the gradient."""
 
     candidates: int = 32
     refined: int = 2
@@ -27,6 +45,7 @@ class ViewSettings:
     rate: tuple[float, float, float] = (0.08, 0.08, 0.02)
     travel: float = 0.02
     doubt: float = 0.0
+    random: bool = False
 
 
 class Viewpoint:
@@ -35,60 +54,56 @@ class Viewpoint:
     def __init__(self, q: QFunction, actor: Actor, eye: Eye, shell: Shell, settings: ViewSettings | None = None) -> None:
         self.q, self.actor, self.eye, self.shell, self.s = q, actor, eye, shell, settings or ViewSettings()
 
-    def value(self, twin: Twin, command: Command, view: Tensor, action: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def value(self, at: Situation, view: Tensor, action: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Q (n) of views (n, 3) of one situation, or of n, and the actions (n, 6) they were valued with; differentiable in the
         views. `action`: held fixed, as in SAM-RL Eq. 7; else the actor's there, without a gradient."""
-        sight = self.eye.see(*spread(twin, command, len(view)), self.shell.pose(view))
+        sight = self.eye.see(*at.spread(len(view)), self.shell.pose(view))
         if action is None:
             with torch.no_grad():
                 action = self.actor(sight)[2]
-        heads = self.q(sight, action)
+        heads = self.q(sight, action, at.seen.expand(len(view), -1))
         return heads.mean(-1) - self.s.doubt * heads.std(-1), action
 
-    def ranked(self, twin: Twin, command: Command, now: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def ranked(self, at: Situation, now: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Views (k, 3) of one situation, best first, and their scores; the present view `now` (3) is among them."""
         s = self.s
         view = torch.cat([now[None], self.shell.draw(s.candidates - 1, generator)])
         with torch.no_grad():
-            q, action = self.value(twin, command, view)
+            q, action = self.value(at, view)
             order = (q - self.cost(view, now)).argsort(descending=True)
         view, q, action = view[order], q[order], action[order]
         best = min(s.refined, len(view))
         if best and s.steps:
-            view[:best], q[:best] = self.refine(twin, command, view[:best], q[:best], action[:best])
+            view[:best], q[:best] = self.refine(at, view[:best], q[:best], action[:best])
         score = q - self.cost(view, now)
         order = score.argsort(descending=True)
         return view[order], score[order]
 
-    def refine(self, twin: Twin, command: Command, view: Tensor, q: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
+    def refine(self, at: Situation, view: Tensor, q: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
         """Follow ∂Q/∂view from views (k, 3) whose values are q (k), actions held; what is not better is not taken."""
         s, best, best_q = self.s, view.clone(), q.clone()
         rate = torch.tensor(s.rate)
         low, high = (torch.tensor([r[i] for r in (self.shell.yaw, self.shell.pitch, self.shell.radius)]) for i in (0, 1))
         for i in range(s.steps):
-            x = best.clone().requires_grad_(True)
-            value, _ = self.value(twin, command, x, action)
-            (gradient,) = torch.autograd.grad(value.sum(), x)
-            direction = gradient * rate
+            direction = rate * self._uphill(at, best, action, i)
             step = direction / direction.norm(dim=-1, keepdim=True).clamp_min(1e-12) * rate
             trial = (best + step * 0.7**i).clamp(low, high)
             with torch.no_grad():
-                value, _ = self.value(twin, command, trial, action)
+                value, _ = self.value(at, trial, action)
             better = value > best_q
             best = torch.where(better[:, None], trial, best)
             best_q = torch.where(better, value, best_q)
         return best, best_q
 
+    def _uphill(self, at: Situation, view: Tensor, action: Tensor, i: int) -> Tensor:
+        """∂Q/∂view (k, 3) of views (k, 3), or a direction that is drawn."""
+        if self.s.random:
+            return torch.randn(view.shape, generator=torch.Generator().manual_seed(i))
+        x = view.clone().requires_grad_(True)
+        value, _ = self.value(at, x, action)
+        return torch.autograd.grad(value.sum(), x)[0]
+
     def cost(self, view: Tensor, now: Tensor) -> Tensor:
         """Of the way from `now` (3) to views (n, 3): the angle between the rays, weighted."""
         ray = lambda v: torch.nn.functional.normalize(self.shell.pose(v)[..., :3, 3] - self.shell.target.to(v.dtype), dim=-1)  # noqa: E731
         return self.s.travel * torch.acos((ray(view) * ray(now)).sum(-1).clamp(-1, 1))
-
-
-def spread(twin: Twin, command: Command, n: int) -> tuple[Twin, Command]:
-    """One situation as a batch of n; a batch of n as it is."""
-    s = twin.state
-    if s.q.dim() > 1:
-        return twin, command
-    state = State(s.q.expand(n, -1), s.qd.expand(n, -1))
-    return twin.replace(state=state), Command(command.q_ref.expand(n, -1), command.X_WE.expand(n, 4, 4))

@@ -181,6 +181,10 @@ class Tracker:
             params = set_body_pose(scene, params, body, lie.retract(X_old, share * lie.local(X_old, X_new)))
         return new.replace(params=params)
 
+    def area(self) -> torch.Tensor:
+        """What of each body's surface the estimate rests on, as seen (B) [cm²]."""
+        return torch.tensor([self.seen[b] for b in self.first.bodies]) * (100 * self.PIXEL) ** 2
+
     def pictures(self, images: Sequence[RGBD], before: Twin, after: Twin) -> dict[str, np.ndarray]:
         """uint8 pictures (H, W, 3), the crops of one look side by side at native resolution: world, twin before and after."""
         crops = [make_crop(image, self.first.bodies, image.camera.width, self.camera) for image in images]

@@ -17,6 +17,7 @@ from samrl.core.runs import (
     SIM2REAL,
     SUMMARY,
     RunFolder,
+    frames_name,
     open_run,
     read_json,
     write_atomic,
@@ -26,7 +27,7 @@ from samrl.report.style import CSS
 
 Record = dict[str, Any]
 Figure = dict[str, Any]
-Place = tuple[str, str]  # world and settings
+Place = tuple[str, str, str]  # world, settings and variant
 
 PAGE = """<!doctype html><html lang=en><head><meta charset=utf-8><meta name=viewport content="width=device-width">
 <title>{title}</title><style>{css}</style></head><body><main>{body}</main></body></html>
@@ -48,7 +49,7 @@ PARTS = {
 }
 STAGE_NAMES = {
     REAL2SIM: "real2sim: aligning scenes",
-    LEARN: "learn: training the expert",
+    LEARN: "learn: expert, looks, actor, returns, Q, study",
     SIM2REAL: "sim2real: the control steps of all episodes",
 }
 
@@ -69,13 +70,14 @@ def write(path: Path) -> Path:
 def page(folder: RunFolder) -> str:
     """The whole page."""
     summary, config = read_json(folder.path / SUMMARY), folder.config
-    own = lambda item: _place(item) != _place(config)  # noqa: E731  (the run's own world first)
+    first = (config["world"], config["settings"], "full")
+    own = lambda item: _place(item) != first  # noqa: E731  (the run's own world first)
     episodes, results, times = (sorted(x, key=own) for x in (folder.episodes(), summary["results"], summary["times"]))
     title = escape(f"samrl · {config['task']}")
     parts = [
         f"<h1>{title}</h1>",
         f"<p class=soft>preset {escape(config['preset'])}, seed {config['seed']}; ",
-        "the twin is updated at every step from a fixed view, and the expert acts on the estimate</p>",
+        "the twin is updated at every step, the actor acts on what it renders, from views that Q chooses</p>",
         _simulated(episodes, config),
         _success(results, episodes),
         _expert(folder, results),
@@ -101,7 +103,7 @@ def _simulated(episodes: list[Record], config: dict[str, Any]) -> str:
 
 def _success(results: list[Figure], episodes: list[Record]) -> str:
     rows = "".join(_success_row(f) for f in results if f["metric"] == "success")
-    head = _row(["world", "settings", "success", "episodes", "95 % interval (Wilson)", ""], "th")
+    head = _row(["world", "settings", "variant", "success", "episodes", "95 % interval (Wilson)", ""], "th")
     table = f"<table>{head}{rows}</table>" if rows else "<p class=soft>No episodes yet.</p>"
     return _section("Success", table + "".join(_failed(place, episodes) for place in _places(episodes)))
 
@@ -114,7 +116,7 @@ def _failed(place: Place, episodes: list[Record], most: int = 20) -> str:
 
 def _success_row(f: Figure) -> str:
     big = f"<span class=big>{_percent(f['value'])}</span>"
-    return _row([escape(f["world"]), escape(f["settings"]), big, _counts(f), _range(f), _interval(f)])
+    return _row([escape(f["world"]), escape(f["settings"]), escape(f["variant"]), big, _counts(f), _range(f), _interval(f)])
 
 
 def _expert(folder: RunFolder, results: list[Figure]) -> str:
@@ -122,7 +124,7 @@ def _expert(folder: RunFolder, results: list[Figure]) -> str:
     if not found:
         return ""
     f = found[0]
-    curve = _image("cost over training", 460, figures.training_curve(read_json(folder.path / LEARN / "history.json")))
+    curve = _image("cost over training", 460, figures.training_curve(read_json(folder.path / LEARN / "history.json")["expert"]))
     text = (
         f"<p>The policy was trained by gradients through the twin. Told the true poses, it succeeds there from "
         f"<b>{_counts(f)}</b> random starts (95 % interval {_interval(f)}).</p>"
@@ -153,7 +155,7 @@ def _strip(folder: RunFolder, episodes: list[Record], *, won: bool) -> str:
     """Pictures of the first success, or of the first failure: world, twin before and twin after the update."""
     what = "success" if won else "failure"
     for e in episodes:
-        path = folder.path / SIM2REAL / "frames" / f"{e['world']}-{e['settings']}-{e['seed']}.npz"
+        path = folder.path / SIM2REAL / "frames" / frames_name(e)
         if e["success"] == won and path.exists():
             return _section(f"A {what}: seed {e['seed']}, {_named(_place(e))}", _strip_note(e) + _strip_table(path))
     return _section(f"No {what}", f"<p class=soft>None of {len(episodes)} episodes was a {what}.</p>") if episodes else ""
@@ -238,7 +240,7 @@ def _image(alt: str, width: int, uri: str) -> str:
 
 
 def _place(f: dict[str, Any]) -> Place:
-    return f["world"], f["settings"]
+    return f["world"], f["settings"], f["variant"]
 
 
 def _places(figures: list[Figure]) -> list[Place]:
@@ -246,7 +248,7 @@ def _places(figures: list[Figure]) -> list[Place]:
 
 
 def _named(place: Place) -> str:
-    return escape(f"{place[0]}, {place[1]}")
+    return escape(", ".join(place))
 
 
 def _percent(share: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -10,84 +11,139 @@ import torch
 from torch import Tensor
 
 from samrl.core.types import Reach
-from samrl.learn.actor import Actor, Eye
+from samrl.learn.actor import Actor, Eye, Sight
 from samrl.learn.expert import Expert
-from samrl.learn.viewpoint import Viewpoint, spread
-from samrl.model.model import Command
-from samrl.model.scene import Twin
+from samrl.learn.viewpoint import Situation, Viewpoint
+
+Reaches = Callable[[np.ndarray], Reach]
+CHOICES = (1, 4, 8, 14, 22, 32, 44)  # control steps at which a view is chosen, the first after one look from the start
 
 
 class Agent(Protocol):
-    """Decides from the twin alone."""
+    """Decides by what the twin knows. told: what it says of its last step, for the record."""
+
+    told: dict[str, float]
 
     def begin(self, seed: int) -> None:
         """A new episode."""
         ...
 
-    def view(self, twin: Twin, command: Command, X_WC: np.ndarray, step: int, reach: Callable[[np.ndarray], Reach]) -> np.ndarray:
+    def view(self, at: Situation, X_WC: np.ndarray, step: int, reach: Reaches) -> np.ndarray:
         """From where to look in this step (4, 4); the camera is at X_WC. What `reach` says of a pose moves nothing."""
         ...
 
-    def act(self, twin: Twin, command: Command, X_WC: np.ndarray) -> Tensor:
-        """The action (6), with the twin as it is after the look from X_WC."""
+    def act(self, at: Situation, X_WC: np.ndarray) -> Tensor:
+        """The action (6), in the situation after the look from X_WC."""
         ...
 
 
-class FixedView:
-    """The expert on the estimate, or the actor on its render, from where the camera happens to be."""
+class ByExpert:
+    """The expert's policy on the estimate, from where the camera happens to be."""
 
-    def __init__(self, expert: Expert, actor: Actor | None = None, eye: Eye | None = None) -> None:
-        self.expert, self.actor, self.eye = expert, actor, eye
+    def __init__(self, expert: Expert) -> None:
+        self.expert = expert
+        self.told: dict[str, float] = {}
 
     def begin(self, seed: int) -> None:
-        pass
+        self.told = {}
 
-    def view(self, twin: Twin, command: Command, X_WC: np.ndarray, step: int, reach: Callable[[np.ndarray], Reach]) -> np.ndarray:
+    def view(self, at: Situation, X_WC: np.ndarray, step: int, reach: Reaches) -> np.ndarray:
         return X_WC
 
-    def act(self, twin: Twin, command: Command, X_WC: np.ndarray) -> Tensor:
+    def act(self, at: Situation, X_WC: np.ndarray) -> Tensor:
         with torch.no_grad():
-            if self.actor is None or self.eye is None:
-                return self.expert.act(twin, command)
-            return self.actor(self.eye.see(*spread(twin, command, 1), camera(self.expert, X_WC)))[2][0]
+            return self.expert.act(at.twin, at.command)
 
 
-class ChosenView(FixedView):
-    """The same, from views chosen now and then.
+class ByActor(ByExpert):
+    """The actor on what 𝓜 renders of the estimate. spoil: what is done to its images, a control that shows whether it looks:
+    "black", or "other": those of the first step of the episode before, whatever it was."""
+
+    def __init__(self, expert: Expert, actor: Actor, eye: Eye, spoil: str = "") -> None:
+        super().__init__(expert)
+        self.actor, self.eye, self.spoil = actor, eye, spoil
+        self.first: Sight | None = None
+        self.other: Sight | None = None
+
+    def begin(self, seed: int) -> None:
+        super().begin(seed)
+        self.other, self.first = self.first, None
+
+    def act(self, at: Situation, X_WC: np.ndarray) -> Tensor:
+        camera = torch.as_tensor(X_WC, dtype=self.expert.model.dtype)[None]
+        with torch.no_grad():
+            sight = self.eye.see(*at.spread(1), camera)
+            self.first = self.first or sight
+            if self.spoil == "black":
+                sight = replace(sight, images=torch.zeros_like(sight.images))
+            elif self.spoil == "other" and self.other is not None:
+                sight = replace(sight, images=self.other.images)
+            return self.actor(sight)[2][0]
+
+
+class FromView(ByActor):
+    """The actor, from one view: the first of `views` (k, 3) that the camera arm reaches."""
+
+    def __init__(self, viewpoint: Viewpoint, expert: Expert, views: Tensor) -> None:
+        super().__init__(expert, viewpoint.actor, viewpoint.eye)
+        self.shell, self.views = viewpoint.shell, views
+
+    def view(self, at: Situation, X_WC: np.ndarray, step: int, reach: Reaches) -> np.ndarray:
+        return self._first(self.views, reach, X_WC) if step == 0 else X_WC
+
+    def _first(self, views: Tensor, reach: Reaches, otherwise: np.ndarray) -> np.ndarray:
+        wanted = (self.shell.pose(v.double()).numpy() for v in views)
+        return next((X for X in wanted if reach(X).ok), otherwise)
+
+
+class ChosenView(FromView):
+    """The actor, from views chosen now and then.
 
     Args:
-        viewpoint: ranks views; at: control steps of the choices, the first after one look from where the camera was.
-        by: "q", or "random": the first reachable of as many drawn views, a control.
+        choices: control steps at which they are made.
+        blind: the first reachable of as many drawn views, a control. by_expert: the expert's policy instead of the actor.
     """
 
     def __init__(
-        self, viewpoint: Viewpoint, expert: Expert, actor: Actor | None = None, eye: Eye | None = None, *,
-        at: Sequence[int] = (1, 4, 8, 14, 22, 32, 44), by: str = "q",
-    ) -> None:  # fmt: skip
-        super().__init__(expert, actor, eye)
-        self.viewpoint, self.at, self.by = viewpoint, at, by
+        self,
+        viewpoint: Viewpoint,
+        expert: Expert,
+        *,
+        choices: Sequence[int] = CHOICES,
+        blind: bool = False,
+        by_expert: bool = False,
+    ) -> None:
+        super().__init__(viewpoint, expert, torch.zeros(0, 3))
+        self.viewpoint, self.choices, self.blind, self.by_expert = viewpoint, choices, blind, by_expert
         self.begin(0)
 
     def begin(self, seed: int) -> None:
+        super().begin(seed)
         self.generator = torch.Generator().manual_seed(seed)
+        self.promised: float | None = None
 
-    def view(self, twin: Twin, command: Command, X_WC: np.ndarray, step: int, reach: Callable[[np.ndarray], Reach]) -> np.ndarray:
-        if step not in self.at:
+    def view(self, at: Situation, X_WC: np.ndarray, step: int, reach: Reaches) -> np.ndarray:
+        self.told, self.promised = {}, None
+        if step not in self.choices:
             return X_WC
-        shell = self.viewpoint.shell
-        now = shell.view(torch.as_tensor(X_WC, dtype=torch.float32))
-        if self.by == "random":
-            ranked = shell.draw(self.viewpoint.s.candidates, self.generator)
-        else:
-            ranked, _ = self.viewpoint.ranked(twin, command, now, self.generator)
-        for view in ranked:
-            if torch.equal(view, now):
-                return X_WC
-            wanted = shell.pose(view.double()).numpy()
-            if reach(wanted).ok:
+        now = self.shell.view(torch.as_tensor(X_WC, dtype=torch.float32))
+        if self.blind:
+            return self._first(self.shell.draw(self.viewpoint.s.candidates, self.generator), reach, X_WC)
+        views, q = self.viewpoint.ranked(at, now, self.generator)
+        for view, value in zip(views, q, strict=True):
+            stays = torch.equal(view, now)
+            wanted = X_WC if stays else self.shell.pose(view.double()).numpy()
+            if stays or reach(wanted).ok:
+                self.promised = float(value)
                 return wanted
         return X_WC
 
-
-def camera(expert: Expert, X_WC: np.ndarray) -> Tensor:
-    return torch.as_tensor(X_WC, dtype=expert.model.dtype)[None]
+    def act(self, at: Situation, X_WC: np.ndarray) -> Tensor:
+        if self.promised is not None:  # what became of it after the look, with the action computed anew
+            now = self.shell.view(torch.as_tensor(X_WC, dtype=torch.float32))
+            yaw, pitch, radius = now.tolist()
+            with torch.no_grad():
+                q, _ = self.viewpoint.value(at, now[None])
+            after = float(q)
+            self.told = {"yaw": yaw, "pitch": pitch, "radius": radius, "q promised": self.promised, "q after": after}
+        return ByExpert.act(self, at, X_WC) if self.by_expert else super().act(at, X_WC)

@@ -1,20 +1,24 @@
-"""The control loop: choose a view, look, update the twin, act on the estimate (SAM-RL Algorithm 1 without the residual)."""
+"""The control loop (SAM-RL Algorithm 1): choose a view, look, update the twin, decide in it, correct by the residual, act, and
+step the twin with the action that was applied."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from samrl.core.camera import Camera
-from samrl.core.types import Observation
+from samrl.core.types import RGBD, Observation, Transition
 from samrl.core.world import World
+from samrl.learn.viewpoint import Situation
 from samrl.model.model import Command, Model
 from samrl.model.scene import Twin
 from samrl.real2sim.tracker import Segment, Tracker, timed
+from samrl.real2sim.update import UpdateReport
 from samrl.sim2real.agent import Agent
 from samrl.tasks.mjcf import to_mjcf
 from samrl.tasks.spec import chain_of
@@ -23,7 +27,8 @@ from samrl.tasks.task import Task
 
 @dataclass(frozen=True)
 class StepRecord:
-    """One control step: the applied action (6), seconds by stage, the update's loss, visible pixels and spread by body."""
+    """One control step: the applied action (6), seconds by stage, the update's loss, visible pixels and spread by body, whether
+    the camera took a new view, and what the agent says of its choice."""
 
     step: int
     action: list[float]
@@ -31,6 +36,8 @@ class StepRecord:
     loss: float
     visible: dict[str, float]
     uncertainty: dict[str, float]
+    moved: bool = False
+    told: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -45,6 +52,108 @@ class Episode:
 
 
 OnStep = Callable[[StepRecord, Observation, dict[str, np.ndarray]], bool | None]
+
+
+class Residual(Protocol):
+    """Corrects the action of the twin by what only the real image shows."""
+
+    def __call__(self, loop: Loop, action: Tensor) -> Tensor:
+        """What to do (6) instead of `action` (6), which is within its limits, as the result is to be."""
+        ...
+
+
+class Loop:
+    """Algorithm 1, one half step at a time: `sense` ends with the action of the twin, `act` begins with the action that is taken.
+
+    Attributes, after `sense`:
+        twin, before: the twin after and before the update; images: what was seen; report: of the update; moved: by a new view.
+        times: seconds by stage of this control step.
+    """
+
+    def __init__(
+        self, world: World, model: Model, task: Task, agent: Agent, *, segment: Segment | None = None, updates: bool = True
+    ) -> None:
+        self.world, self.model, self.task, self.agent = world, model, task, agent
+        self.segment, self.updates = segment, updates
+        self.report: UpdateReport
+        self.images: list[RGBD]
+
+    def begin(self, seed: int) -> None:
+        """A new episode."""
+        self.observation = self.world.reset(seed)
+        self.agent.begin(seed)
+        arm = torch.as_tensor(self.observation.arm.q, dtype=self.model.dtype)
+        self.before = self.twin = Twin(self.model.params, self.model.state(arm))
+        camera = native_camera(self.task, self.observation.X_WC)
+        self.tracker = Tracker(self.model, camera, known=self.task.known(), segment=self.segment)
+        self.step = 0
+
+    def sense(self) -> Tensor:
+        """Choose a view, look, update, and decide: the action (6) of the twin."""
+        self.times: dict[str, float] = {}
+        self.before, self.command = self.twin, command_of(self.model, self.observation)
+        with timed(self.times, "view"):
+            X_WC = self.agent.view(self.situation(), self.observation.X_WC, self.step, self.world.reach)
+        self.moved = not np.array_equal(X_WC, self.observation.X_WC)
+        twin, self.report, self.images, spent = self.tracker.observe(self.world, self.twin, X_WC)
+        self.times.update(spent)
+        if self.updates:
+            self.twin = twin
+        self.X_WC = self.images[0].camera.X_WC.numpy()  # as reached
+        with timed(self.times, "policy"):
+            return self.agent.act(self.situation(), self.X_WC)
+
+    def situation(self) -> Situation:
+        return Situation(self.twin, self.command, self.tracker.area())
+
+    def act(self, action: Tensor) -> Transition:
+        """Act, and step the twin with the action that was applied."""
+        with timed(self.times, "act"):
+            transition = self.world.act(action.double().numpy())
+        with timed(self.times, "step"):
+            self.twin = _follow(self.model, self.twin, self.command, transition.action, transition.observation)
+        self.observation, self.step = transition.observation, self.step + 1
+        return transition
+
+
+def run_episode(
+    world: World,
+    model: Model,
+    task: Task,
+    agent: Agent,
+    seed: int,
+    *,
+    horizon: int | None = None,
+    snapshots: Sequence[int] = (),
+    on_step: OnStep | None = None,
+    segment: Segment | None = None,
+    updates: bool = True,
+    residual: Residual | None = None,
+) -> Episode:
+    """One episode in the world. `on_step` hears of every step and ends the episode by returning True; it may hold a judge,
+    the loop itself never does. `segment` replaces the world's masks; without `updates` the twin stays as it was believed to be;
+    `residual` corrects each action."""
+    loop = Loop(world, model, task, agent, segment=segment, updates=updates)
+    loop.begin(seed)
+    episode = Episode(seed, poses=[_as_lists(model.poses(loop.twin))])
+    for step in range(horizon or task.horizon):
+        action = loop.sense()
+        if residual:
+            with timed(loop.times, "residual"):
+                action = residual(loop, action)
+        episode.poses.append(_as_lists(model.poses(loop.twin)))
+        if step in snapshots:
+            episode.frames.append({"step": step, **loop.tracker.pictures(loop.images, loop.before, loop.twin)})
+        transition = loop.act(action)
+        report = loop.report
+        record = StepRecord(
+            step, transition.action.tolist(), loop.times, report.loss_after, report.visible,
+            {b: float(np.linalg.norm(s[:3])) for b, s in report.spread.items()}, loop.moved, dict(agent.told),
+        )  # fmt: skip
+        episode.steps.append(record)
+        if on_step and on_step(record, loop.observation, {b: np.asarray(X) for b, X in episode.poses[-1].items()}):
+            break
+    return episode
 
 
 def make_model(task: Task, *, substeps: int = 20, supersampling: int = 2, dtype: torch.dtype = torch.float32) -> Model:
@@ -64,53 +173,6 @@ def native_camera(task: Task, X_WC: np.ndarray) -> Camera:
     """The task's camera, whole frame, at X_WC (4, 4)."""
     spec = task.scene.camera
     return Camera.from_fov(spec.width, spec.height, spec.fov_x, torch.as_tensor(X_WC, dtype=torch.float64))
-
-
-def run_episode(
-    world: World,
-    model: Model,
-    task: Task,
-    agent: Agent,
-    seed: int,
-    *,
-    horizon: int | None = None,
-    snapshots: Sequence[int] = (),
-    on_step: OnStep | None = None,
-    segment: Segment | None = None,
-) -> Episode:
-    """One episode in the world. `on_step` hears of every step and ends the episode by returning True; it may hold a judge,
-    the loop itself never does. `segment` replaces the world's masks."""
-    observation = world.reset(seed)
-    agent.begin(seed)
-    twin = Twin(model.params, model.state(torch.as_tensor(observation.arm.q, dtype=model.dtype)))
-    tracker = Tracker(model, native_camera(task, observation.X_WC), known=task.known(), segment=segment)
-    episode = Episode(seed, poses=[_as_lists(model.poses(twin))])
-    for step in range(horizon or task.horizon):
-        times: dict[str, float] = {}
-        before, command = twin, command_of(model, observation)
-        with timed(times, "view"):
-            X_WC = agent.view(twin, command, observation.X_WC, step, world.reach)
-        twin, report, images, spent = tracker.observe(world, twin, X_WC)
-        X_WC = images[0].camera.X_WC.numpy()  # as reached
-        times.update(spent)
-        with timed(times, "policy"):
-            action = agent.act(twin, command, X_WC)
-        episode.poses.append(_as_lists(model.poses(twin)))
-        if step in snapshots:
-            episode.frames.append({"step": step, **tracker.pictures(images, before, twin)})
-        with timed(times, "act"):
-            transition = world.act(action.double().numpy())
-        with timed(times, "step"):
-            twin = _follow(model, twin, command, transition.action, transition.observation)
-        observation = transition.observation
-        record = StepRecord(
-            step, transition.action.tolist(), times, report.loss_after, report.visible,
-            {b: float(np.linalg.norm(s[:3])) for b, s in report.spread.items()},
-        )  # fmt: skip
-        episode.steps.append(record)
-        if on_step and on_step(record, observation, {b: np.asarray(X) for b, X in episode.poses[-1].items()}):
-            break
-    return episode
 
 
 def command_of(model: Model, observation: Observation) -> Command:

@@ -5,31 +5,23 @@ Here, and nowhere before, the judge is asked."""
 from __future__ import annotations
 
 import math
-import os
-import signal
-from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from multiprocessing import get_context, parent_process
 from pathlib import Path
-from threading import Thread
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from samrl.core import guard, lie
-from samrl.core.errors import NonFiniteError, SamrlError
+from samrl.core import guard, lie, pool
+from samrl.core.errors import NonFiniteError
 from samrl.core.types import RGBD, Observation, Reach, Transition
 from samrl.core.world import Judge, World
-from samrl.learn.expert import Expert
 from samrl.model.model import Model
 from samrl.real2sim.tracker import Segment
-from samrl.sim2real.agent import Agent, FixedView
-from samrl.sim2real.control_loop import Episode, StepRecord, run_episode
+from samrl.sim2real.agent import Agent
+from samrl.sim2real.control_loop import Episode, Residual, StepRecord, run_episode
 from samrl.tasks.spec import Body
 from samrl.tasks.task import Task
 
@@ -44,18 +36,25 @@ class JudgedWorld(World, Protocol):
 
 @dataclass
 class Bench:
-    """Everything an episode needs. names: of world and settings, for the record; `task` is the world's true one; `dumps`:
-    where a non-finite number is written down; `segment`: the mask source, without which the world's masks are used; `agent`: who
-    decides, without one the expert from a fixed view."""
+    """Everything an episode needs. names: of world, settings and variant, for the record; `task` is the world's true one;
+    `agent`: who decides; `dumps`: where a non-finite number is written down; `segment`: the mask source, without which the
+    world's masks are used; `updates`, `residual`: see run_episode."""
 
     world: JudgedWorld
     model: Model
     task: Task
-    expert: Expert
-    names: tuple[str, str]
+    agent: Agent
+    names: tuple[str, str, str]
     dumps: Path
     segment: Segment | None = None
-    agent: Agent | None = None
+    updates: bool = True
+    residual: Residual | None = None
+
+    def __enter__(self) -> Bench:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.world.close()
 
 
 Make = Callable[[], Bench]
@@ -107,12 +106,14 @@ def run_one(bench: Bench, seed: int, *, horizon: int | None = None) -> tuple[Rec
             witness,
             bench.model,
             bench.task,
-            bench.agent or FixedView(bench.expert),
+            bench.agent,
             seed,
             horizon=horizon,
             snapshots=SNAPSHOTS,
             on_step=succeeded,
             segment=bench.segment,
+            updates=bench.updates,
+            residual=bench.residual,
         )
     except NonFiniteError as e:
         path = guard.dump(bench.dumps, f"seed-{seed}", {"seed": seed, "world": bench.names, "actions": witness.applied})
@@ -123,57 +124,7 @@ def run_one(bench: Bench, seed: int, *, horizon: int | None = None) -> tuple[Rec
 def run_many(make: Make, seeds: Sequence[int], workers: int = 1) -> Generator[tuple[Record, Frames], None, None]:
     """Every seed's record and pictures, in the order they end. An episode depends on its seed alone, so neither the order
     nor the number of workers changes a figure."""
-    alone = seeds if workers <= 1 else seeds[:1]  # even then the first one alone: it compiles the kernels for all
-    if not alone:
-        return
-    bench = make()
-    with closing(bench.world):
-        yield from (run_one(bench, seed) for seed in alone)
-    rest = seeds[len(alone) :]
-    if rest:
-        yield from _fan_out(make, rest, min(workers, len(rest)))
-
-
-def _fan_out(make: Make, seeds: Sequence[int], workers: int) -> Iterator[tuple[Record, Frames]]:
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_begin_worker, initargs=(make,))
-    try:
-        waiting: set[Future] = {pool.submit(_work, seed) for seed in seeds}
-        while waiting:
-            ended, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-            yield from (future.result() for future in ended)
-    except BrokenProcessPool as e:
-        raise SamrlError(
-            "a worker process died, likely for want of memory; finished episodes are kept. Give the same command again, "
-            "with fewer --workers."
-        ) from e
-    finally:
-        processes = list((pool._processes or {}).values())  # shutdown forgets them
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in processes:
-            process.terminate()  # a worker in the middle of an episode has nothing to save
-
-
-_bench: Bench | None = None  # one a worker process
-
-
-def _begin_worker(make: Make) -> None:
-    global _bench
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C and ends its workers
-    Thread(target=_follow_parent, daemon=True).start()
-    _bench = make()
-
-
-def _follow_parent() -> None:
-    """A parent that is killed cannot end its workers; they end themselves."""
-    parent = parent_process()
-    if parent is not None:
-        parent.join()
-    os._exit(1)
-
-
-def _work(seed: int) -> tuple[Record, Frames]:
-    assert _bench is not None
-    return run_one(_bench, seed)
+    return pool.fan_out(make, run_one, seeds, workers)
 
 
 # What a record holds
@@ -188,6 +139,7 @@ def _record(bench: Bench, episode: Episode, truths: Sequence[dict[str, np.ndarra
         "seed": episode.seed,
         "world": bench.names[0],
         "settings": bench.names[1],
+        "variant": bench.names[2],
         "simulated": bench.world.capabilities.simulated,
         "success": bool(bench.task.success(measures)),
         "steps": len(episode.steps),
@@ -199,6 +151,7 @@ def _record(bench: Bench, episode: Episode, truths: Sequence[dict[str, np.ndarra
             }
             for body in bench.task.scene.updatable
         },
+        "views": [{"step": s.step, **s.told} for s in episode.steps if s.moved or s.told],
         "times": _times(episode.steps),
     }
 

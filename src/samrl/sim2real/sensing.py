@@ -4,6 +4,7 @@ episodes have them. `learn/sensing.py` learns from it what rollouts in 𝓜 must
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -24,23 +25,23 @@ MOST_STEPS = 40  # control steps of the expert before the look
 Row = dict[str, Any]
 
 
-def try_look(world: TwinWorld, expert: Expert, seed: int) -> Row | None:
-    """Let the expert, who knows the truth, act for a while in the episode of `seed`; then look from a view of the start
-    distribution and update a fresh twin. None where the camera arm reaches none of 16 views.
+def try_looks(world: TwinWorld, expert: Expert, seed: int, views: int) -> list[Row]:
+    """Let the expert, who knows the truth, act for a while in the episode of `seed`; then look from up to `views` views of the
+    start distribution that the camera arm reaches, each time updating a fresh twin.
 
     A row: seed; X_WC (4, 4); truth and found: true and estimated X_WB (B, 4, 4); counts: pixels that show each body, as 𝓜 draws
     the truth; lost (B): the update kept what it had."""
-    model, task = expert.model, expert.task
     rng = np.random.default_rng([seed, 7])
     observation = world.reset(seed)
     for _ in range(int(rng.integers(MOST_STEPS + 1))):
         observation = world.act(_by_truth(world, expert, observation)).observation
-    reachable = (X for X in task.draw_views(rng, 16) if world.reach(X).ok)
-    X_WC = next(reachable, None)
-    if X_WC is None:
-        return None
-    start, true = _nominal(expert, observation), _true(world, expert, observation)
-    tracker = Tracker(model, native_camera(task, X_WC), known=task.known())
+    reachable = (X for X in expert.task.draw_views(rng, 16 * views) if world.reach(X).ok)
+    return [_look(world, expert, seed, observation, X) for X in islice(reachable, views)]
+
+
+def _look(world: TwinWorld, expert: Expert, seed: int, observation: Observation, X_WC: np.ndarray) -> Row:
+    model, start, true = expert.model, _nominal(expert, observation), _true(world, expert, observation)
+    tracker = Tracker(model, native_camera(expert.task, X_WC), known=expert.task.known())
     twin, report, *_ = tracker.observe(world, start, X_WC)
     camera = torch.as_tensor(tracker.camera.X_WC, dtype=model.dtype)[None]
     counts = shown(model, true.params, model.link_poses(true)[None], camera)[0]
@@ -49,6 +50,18 @@ def try_look(world: TwinWorld, expert: Expert, seed: int) -> Row | None:
         "seed": seed, "X_WC": camera[0].double().numpy().round(7).tolist(), "truth": stack(true), "found": stack(twin),
         "counts": counts.round().tolist(), "lost": [b in report.lost for b in model.updatable],
     }  # fmt: skip
+
+
+def real_look(world: TwinWorld, expert: Expert, truth: Twin, X_WC: Tensor) -> Tensor | None:
+    """What `update` itself makes of one image, by a fresh tracker: X_WB (B, 4, 4) of a truth without batch, seen from X_WC
+    (4, 4). None where the camera arm cannot take the view, or the update loses a body. For rehearsals (learn/rehearsal.py)."""
+    model, wanted = expert.model, X_WC.double().numpy()
+    world.pretend(truth)
+    if not world.reach(wanted).ok:
+        return None
+    tracker = Tracker(model, native_camera(expert.task, wanted), known=expert.task.known())
+    twin, report, *_ = tracker.observe(world, Twin(model.params, truth.state), wanted)
+    return None if report.lost else torch.stack(list(model.poses(twin).values()))
 
 
 def table(rows: Iterable[Row], expert: Expert) -> tuple[Tensor, Tensor, Tensor]:

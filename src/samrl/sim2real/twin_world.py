@@ -82,6 +82,12 @@ class TwinWorld:
         self._carrier.start(torch.as_tensor(draw.views), self._q())
         return self._observe()
 
+    def pretend(self, truth: Twin) -> None:
+        """Go on from another truth: links where `truth` (no batch) has them. Paint, light and the sensor's errors stay."""
+        self._running()
+        own = self._twin.params.replace(link_p=truth.params.link_p, link_R=truth.params.link_R)
+        self._twin, self._command = Twin(own, truth.state), self._running().at_rest(truth.state.q)
+
     def reach(self, X_WC: np.ndarray) -> Reach:
         """Can the camera arm take the pose (4, 4)? Nothing moves."""
         return self._carrier.plan(torch.as_tensor(X_WC, dtype=torch.float64), self._q()).reach

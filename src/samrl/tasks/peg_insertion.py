@@ -99,23 +99,23 @@ class PegInsertion:
     cover: the true scene has an upright plate beside the hole, of which the twin knows nothing.
     """
 
-    name: str = "peg-insertion"
+    name: str = "peg-insertion-open"
     scene: SceneSpec = field(default_factory=scene)
     horizon: int = 60
     ranges: Ranges = field(default_factory=Ranges)
     cover: bool = False
 
-    @staticmethod
-    def tight() -> PegInsertion:
+    def tight(self) -> PegInsertion:
         """A quarter of a millimetre of radial clearance and no chamfer."""
-        return PegInsertion(scene=scene(PEG_RADIUS + 0.00025, 0.0))
+        wall = len(self.scene.body("block").solids) == len(scene(wall=True).body("block").solids)
+        return replace(self, scene=scene(PEG_RADIUS + 0.00025, 0.0, wall))
 
     @staticmethod
     def walled() -> PegInsertion:
         """A wall beside the hole, on any side that faces the camera arm, and a peg that has slipped twice as far: where to look
         from depends on how the block stands, and who does not see the peg misses the hole every other time."""
         ranges = Ranges(block_yaw=math.radians(90), slip=0.006, slip_tilt=math.radians(4))
-        return PegInsertion("peg-insertion-walled", scene(wall=True), ranges=ranges)
+        return PegInsertion("peg-insertion", scene(wall=True), ranges=ranges)
 
     def known(self) -> dict[str, tuple[float, float]]:
         """How far [m, rad] bodies lie from where the twin first believes them, as the cell's engineer knows it."""
@@ -126,6 +126,15 @@ class PegInsertion:
         """The hole, from a quarter of a millimetre of clearance without chamfer to the nominal one."""
         easy = (*BLOCK_HALF, HOLE_RADIUS, HOLE_DEPTH, HOLE_CHAMFER)
         return {"block/0": ((*BLOCK_HALF, PEG_RADIUS + 0.00025, HOLE_DEPTH, 0.0), easy)}
+
+    def tip(self) -> Tensor:
+        """The peg's tip in the tool's frame, in the nominal grasp (3) [m]."""
+        return torch.tensor(GRASP_P) + torch.tensor([0.0, 0.0, PEG_HALF_LENGTH])
+
+    def view_ranges(self) -> tuple[tuple[float, float], tuple[float, float], tuple[float, float]]:
+        """Intervals of yaw, pitch [rad] and radius [m] about `look_at` that cameras start in."""
+        r = self.ranges
+        return (-r.view_yaw, r.view_yaw), r.view_pitch, r.view_radius
 
     def look_at(self) -> Tensor:
         return torch.tensor([BLOCK_P[0], BLOCK_P[1], BLOCK_P[2] + BLOCK_HALF[2] + 0.045], dtype=torch.float64)

@@ -8,7 +8,7 @@ from samrl.core.errors import UnknownNameError
 from samrl.tasks.peg_insertion import PegInsertion
 from samrl.tasks.task import Task
 
-_TASKS: dict[str, Callable[[], Task]] = {"peg-insertion": PegInsertion, "peg-insertion-walled": PegInsertion.walled}
+_TASKS: dict[str, Callable[[], Task]] = {"peg-insertion": PegInsertion.walled, "peg-insertion-open": PegInsertion}
 
 
 def names() -> list[str]:

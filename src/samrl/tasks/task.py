@@ -84,6 +84,14 @@ class Task(Protocol):
         """Camera poses X_WC (count, 4, 4) from the start distribution."""
         ...
 
+    def view_ranges(self) -> tuple[tuple[float, float], tuple[float, float], tuple[float, float]]:
+        """Intervals of yaw, pitch [rad] and radius [m] about `look_at` that views are drawn from."""
+        ...
+
+    def tip(self) -> Tensor:
+        """(3) where the load's working end nominally is in the tool's frame [m]; the actor's images are centred there."""
+        ...
+
     def look_at(self) -> torch.Tensor:
         """(3) nominal point that views turn about, world [m]."""
         ...

@@ -1,0 +1,109 @@
+"""What choosing a view is worth, inside 𝓜: success and return by state and view, Q beside them, and where the ways of choosing
+end up. The truth of each state is hidden from all that is compared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from samrl.learn.q_function import QSettings, held
+from samrl.learn.rehearsal import Rehearsal
+from samrl.learn.viewpoint import Situation, Viewpoint
+from samrl.model.model import Command
+from samrl.model.scene import State, Twin
+
+Reaches = Callable[[Tensor, Tensor], bool]  # (q of the acting arm (7), X_WC (4, 4)) -> can the camera arm take it
+NINE = torch.cartesian_prod(*(torch.tensor(x).deg2rad() for x in ([-60.0, 0.0, 60.0], [25.0, 45.0, 65.0])))
+RADIUS = 0.4  # of the nine views [m]
+PROBE = 0.01  # step of the differences of Q [rad, rad, m]
+
+
+@dataclass(frozen=True)
+class StudySettings:
+    """states: situations at the start of an episode, after one look; views: reachable ones tried in each; draws: episodes for
+    each, of at most `steps` control steps; probes: views whose ∂Q/∂view is compared with differences."""
+
+    states: int = 8
+    views: int = 32
+    draws: int = 4
+    steps: int = 55
+    probes: int = 4
+
+
+def study(stage: Rehearsal, choosers: dict[str, Viewpoint], reach: Reaches, q: QSettings, s: StudySettings) -> dict[str, Any]:
+    """One state: `stage` has one environment, and `choosers` are ways to choose, the first of which also says Q of each view.
+
+    Returns {"views": reachable (k, 3), "q": (k), "success", "return": (k, draws), "chosen", "nine": the same of the views that
+    each way of choosing and the nine fixed views lead to; "start": of the view that was there; "cosine": (probes) of
+    ∂Q/∂view}."""
+    generator, now = stage.generator, situation(stage)
+    arm = now.twin.state.q
+    start = stage.view[0]
+    drawn = [v for v in stage.shell.draw(4 * s.views, generator) if reach(arm, stage.shell.pose(v.double()))][: s.views]
+    views = torch.stack(drawn or [start])
+    first = next(iter(choosers.values()))
+    with torch.no_grad():
+        q_values, _ = first.value(now, views)
+    chosen = {name: choose(c, now, start, reach, generator) for name, c in choosers.items()}
+    nine = [torch.tensor([*v.tolist(), RADIUS]) for v in NINE]
+    nine = [v for v in nine if reach(arm, stage.shell.pose(v.double()))]
+    every = torch.stack([*views, start, *chosen.values(), *nine])
+    returns = torch.stack([_returns(stage, first, every, q, s) for _ in range(s.draws)], -1)
+    won = (returns > 0).float()
+    k, c = len(views), len(chosen)
+    entry = lambda i: {"view": every[i].tolist(), "success": won[i].tolist(), "return": returns[i].tolist()}  # noqa: E731
+    return {
+        "views": views.tolist(), "q": q_values.tolist(), "success": won[:k].tolist(), "return": returns[:k].tolist(),
+        "start": entry(k), "chosen": {name: entry(k + 1 + i) for i, name in enumerate(chosen)},
+        "nine": [entry(k + 1 + c + i) for i in range(len(nine))],
+        "cosine": [gradient_cosine(first, now, v) for v in views[: s.probes]],
+    }  # fmt: skip
+
+
+def situation(stage: Rehearsal) -> Situation:
+    """What is believed in the first environment."""
+    one = stage.take(torch.tensor([0]))
+    twin, c, s = one.estimated(), one.command, one.truth.state
+    params = twin.params.replace(link_p=twin.params.link_p[0], link_R=twin.params.link_R[0])
+    return Situation(Twin(params, State(s.q[0], s.qd[0])), Command(c.q_ref[0], c.X_WE[0]), one.area()[0])
+
+
+def choose(chooser: Viewpoint, at: Situation, now: Tensor, reach: Reaches, generator: torch.Generator) -> Tensor:
+    """The best reachable view (3) by that way of choosing; the present one `now` (3) if there is none."""
+    ranked, _ = chooser.ranked(at, now, generator)
+    return next((v for v in ranked if torch.equal(v, now) or reach(at.twin.state.q, chooser.shell.pose(v.double()))), now)
+
+
+def _returns(stage: Rehearsal, chooser: Viewpoint, views: Tensor, q: QSettings, s: StudySettings) -> Tensor:
+    """Returns (k) of one episode from each view (k, 3), held; the look's errors are drawn anew each time."""
+    tried = stage.take(torch.zeros(len(views), dtype=torch.long))
+    tried.move(views, torch.ones(len(views), dtype=torch.bool))
+    return held(tried, chooser.actor, chooser.eye, q, s.steps)
+
+
+def gradient_cosine(chooser: Viewpoint, at: Situation, view: Tensor) -> float:
+    """Cosine between ∂Q/∂view through the renderer and central differences of Q∘render, with the action held."""
+    with torch.no_grad():
+        _, action = chooser.value(at, view[None])
+    x = view[None].clone().requires_grad_(True)
+    value, _ = chooser.value(at, x, action)
+    (gradient,) = torch.autograd.grad(value.sum(), x)
+    steps = PROBE * torch.cat([torch.eye(3), -torch.eye(3)])
+    with torch.no_grad():
+        around, _ = chooser.value(at, view + steps, action.expand(6, -1))
+    differences = (around[:3] - around[3:]) / (2 * PROBE)
+    return float(torch.nn.functional.cosine_similarity(gradient[0], differences, dim=0))
+
+
+def best_of_nine(states: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The nine fixed views by their mean success over states, best first; a view that is out of reach counts as a failure."""
+    found: dict[tuple[float, ...], list[float]] = {}
+    for state in states:
+        for entry in state["nine"]:
+            found.setdefault(tuple(round(x, 6) for x in entry["view"]), []).append(sum(entry["success"]) / len(entry["success"]))
+    ranked = sorted(found.items(), key=lambda item: -sum(item[1]))
+    return [{"view": list(view), "success": sum(won) / len(states)} for view, won in ranked]
