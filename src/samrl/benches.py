@@ -26,7 +26,7 @@ from samrl.learn.viewpoint import Viewpoint, ViewSettings
 from samrl.plans import TWIN, Plan, read_plan
 from samrl.real2sim.tracker import Expectation, Segment
 from samrl.sim2real.agent import Agent, ByActor, ByExpert, ChosenView, FromView
-from samrl.sim2real.control_loop import make_model
+from samrl.sim2real.control_loop import Residual, make_model
 from samrl.sim2real.evaluate import Bench, JudgedWorld
 from samrl.sim2real.twin_world import TwinWorld
 from samrl.tasks import registry as tasks
@@ -38,7 +38,7 @@ from samrl.worlds.camera_arm import CameraArm
 from samrl.worlds.sensor import SensorNoise
 
 EXPERT, SENSING, ACTOR, Q = (f"{name}.safetensors" for name in ("expert", "sensing", "actor", "q"))
-STUDY = "study.json"
+STUDY, RESIDUAL = "study.json", "residual.pt"
 
 
 @dataclass
@@ -48,12 +48,13 @@ class Brain:
     expert: Expert
     sensing: Sensing
     eye: Eye
+    fine_eye: Eye
     actor: Actor
     q: QFunction
     shell: Shell
 
     def viewpoint(self, settings: ViewSettings | None = None) -> Viewpoint:
-        return Viewpoint(self.q, self.actor, self.eye, self.shell, settings)
+        return Viewpoint(self.q, self.actor, self.fine_eye, self.shell, settings)
 
 
 def untrained(plan: Plan) -> Brain:
@@ -65,9 +66,8 @@ def untrained(plan: Plan) -> Brain:
     draw = lambda i: torch.Generator().manual_seed(plan.seed_of(i))  # noqa: E731
     bodies = len(model.updatable)
     actor = Actor(expert.policy, draw(3))
-    return Brain(
-        expert, Sensing(bodies, draw(4)), Eye(model, task.tip()), actor, QFunction(actor, bodies, draw(5)), Shell.of(task)
-    )
+    eyes = Eye(model, task.tip()), Eye(model, task.tip(), supersampling=2)
+    return Brain(expert, Sensing(bodies, draw(4)), *eyes, actor, QFunction(actor, bodies, draw(5)), Shell.of(task))
 
 
 def brain_of(folder: RunFolder) -> Brain:
@@ -100,14 +100,14 @@ def load(net: nn.Module, path: Path) -> None:
 
 def agent_of(brain: Brain, folder: RunFolder, variant: str) -> Agent:
     """Who decides in that variant (plans.VARIANTS)."""
-    expert, chosen = brain.expert, partial(ChosenView, expert=brain.expert)
+    expert, chosen = brain.expert, partial(ChosenView, expert=brain.expert, eye=brain.eye)
     if variant == "expert":
         return ByExpert(expert)
     if variant in ("no-viewpoint", "black", "other"):
         return ByActor(expert, brain.actor, brain.eye, "" if variant == "no-viewpoint" else variant)
     if variant == "fixed-view":
         views = read_json(folder.path / LEARN / STUDY)["nine"]
-        return FromView(brain.viewpoint(), expert, torch.tensor([v["view"] for v in views]))
+        return FromView(brain.viewpoint(), expert, brain.eye, torch.tensor([v["view"] for v in views]))
     if variant == "random-direction":
         return chosen(brain.viewpoint(ViewSettings(random=True)))
     if variant == "single-start":
@@ -125,7 +125,18 @@ def bench_of(folder: RunFolder, world: str, settings: str, variant: str) -> Benc
     return Bench(
         made, brain.expert.model, chosen.task_for(task), agent_of(brain, folder, variant), (world, settings, variant), dumps,
         segment=SEGMENT[plan.masks], updates=variant != "no-update",
+        residual=_residual(folder, brain) if variant == "full" else None,
     )  # fmt: skip
+
+
+def _residual(folder: RunFolder, brain: Brain) -> Residual | None:
+    """The residual that the run has learned, if it has."""
+    path = folder.path / SIM2REAL / RESIDUAL
+    if not path.exists():
+        return None
+    from samrl.sim2real import residual  # takes a second to import, and most runs do without
+
+    return residual.LearnedResidual(residual.read(path), brain.actor)
 
 
 def twin_world(task: Task, settings: world_settings.Settings) -> TwinWorld:

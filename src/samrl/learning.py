@@ -125,11 +125,11 @@ def _q(folder: RunFolder) -> None:
         return
     brain, s = brain_of(folder), plan.values.q
     parts = [_read_rows(stage / RETURNS / f"{i:04d}.npz") for i in range(s.batches)]
-    rows = Rows.cat(parts)
-    sight, action = q_function.imagine(rows, brain.actor, brain.eye, brain.shell)
+    rows = Rows.cat([part for part in parts for _ in range(s.copies)])  # copies side by side: none is held out of its own
     with track("2/3 learn: Q", s.updates) as advance:
         tell = lambda i, loss: advance(note=f"held-out loss {loss:.3f}")  # noqa: E731
         generator = torch.Generator().manual_seed(plan.seed_of(7))
+        sight, action = q_function.imagine(rows, brain.actor, brain.fine_eye, brain.shell, generator)
         history = q_function.fit(brain.q, sight, action, rows, s, generator, tell)
     _write_history(stage, "q", history)
     save(brain.q, stage / Q)
@@ -200,7 +200,7 @@ def _state(tools: Tools, index: int) -> dict[str, Any]:
     kinds = {"Q": ViewSettings(), "random direction": ViewSettings(random=True), "no ascent": ViewSettings(refined=0),
              "single start": ViewSettings(candidates=1, refined=1, steps=12)}  # fmt: skip
     choosers = {name: b.viewpoint(s) for name, s in kinds.items()}
-    return {"index": index, **study(stage, choosers, reach, plan.values.q, plan.values.study)}
+    return {"index": index, **study(stage, b.eye, choosers, reach, plan.values.q, plan.values.study)}
 
 
 def _read_rows(path: Path) -> Rows:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from samrl.benches import bench_of
+from samrl.benches import RESIDUAL, bench_of, brain_of
 from samrl.core import runs
 from samrl.core.errors import RunFolderError, SamrlError
 from samrl.core.progress import track
@@ -22,6 +22,7 @@ from samrl.sim2real.evaluate import Record, run_many, run_one
 
 STARTS, FRAMES = "starts.json", "frames"
 VARIANT = "full"
+PRACTICE = 40_000  # where the seeds of the residual's episodes begin
 
 
 def run(plan: Plan, out: Path, *, resume: bool, workers: int = 1) -> RunFolder:
@@ -32,6 +33,7 @@ def run(plan: Plan, out: Path, *, resume: bool, workers: int = 1) -> RunFolder:
         real2sim(folder)
         learn(folder, workers)
         _check_smoke(folder)
+        learn_residual(folder)
         seeds = range(FIRST_SEED, FIRST_SEED + plan.values.episodes)
         sim2real(folder, plan.world, plan.settings, VARIANT, seeds, workers)
         summarize(folder)
@@ -61,6 +63,31 @@ def real2sim(folder: RunFolder) -> None:
                 _write_frames(folder, REAL2SIM, record, frames)
                 advance(note=", ".join(f"{b} {e['after']['mm']:.1f} mm" for b, e in record["errors"].items()))
         write_json(folder.stage(REAL2SIM) / STARTS, records)
+
+
+def learn_residual(folder: RunFolder) -> None:
+    """Practise in the run's own world until the real steps that the plan allows are spent. Each episode ends on disk."""
+    plan = read_plan(folder)
+    if not plan.values.residual:
+        return
+    from samrl.sim2real import residual  # takes a second to import, and most runs do without
+
+    path = folder.stage(SIM2REAL) / RESIDUAL
+    spent, outcomes = 0, []
+    with bench_of(folder, plan.world, plan.settings, "no-residual") as bench:
+        env = residual.RealSteps(bench, brain_of(folder).actor, residual.ResidualSettings())
+        sac = residual.fresh(env, env.s, plan.seed_of(PRACTICE))
+        if path.exists():
+            progress = residual.load(sac, path)
+            spent, outcomes = progress["real steps"], progress["successes"]
+        with track("3/3 sim2real: the residual, real steps", plan.values.residual, spent) as advance:
+            while spent < plan.values.residual:
+                before = env.real_steps
+                won = residual.practise(sac, env, plan.seed_of(PRACTICE + 1 + len(outcomes)))
+                spent, outcomes = spent + env.real_steps - before, [*outcomes, won]
+                residual.save(sac, path, told := {"real steps": spent, "successes": outcomes})
+                write_json(path.with_name("practice.json"), told)
+                advance(env.real_steps - before, note="success" if won else "failure")
 
 
 def sim2real(folder: RunFolder, world: str, settings: str, variant: str, seeds: Sequence[int], workers: int) -> None:

@@ -46,11 +46,12 @@ class Eye:
 
     Args:
         tip_E: (3) where the load's tip nominally is in the tool's frame [m].
+        supersampling: samples a pixel, squared; 2 where a gradient by the camera is wanted.
     """
 
-    def __init__(self, model: Model, tip_E: Tensor) -> None:
+    def __init__(self, model: Model, tip_E: Tensor, supersampling: int = 1) -> None:
         self.model, self.tip_E = model, tip_E.to(model.dtype)
-        self.renderer = Renderer(model.scene, supersampling=1, device=model.device)
+        self.renderer = Renderer(model.scene, supersampling=supersampling, device=model.device)
 
     def see(self, twin: Twin, command: Command, X_WC: Tensor) -> Sight:
         """The sight of a batch of situations (n) by cameras (n, 4, 4); differentiable in the camera."""

@@ -16,6 +16,8 @@ from samrl.model.model import Command
 from samrl.model.scene import Twin
 
 HEADS = 5
+JITTER = (0.03, 0.03, 0.01)  # of yaw, pitch [rad] and radius [m]
+STEPS = 60  # of images as they are kept: depth goes to 2
 CHECK = 50  # updates between two looks at the rows that are held out
 
 
@@ -24,7 +26,7 @@ class QSettings:
     """batches: of rehearsals; states: environments each; views: tried in each; before: control steps before the choice, at
     most; glance: of these, how many between two looks from elsewhere that teach precision alone; after: control steps after the
     choice; discount: γ; updates, batch, learning_rate: of the regression; precision: what precision counts beside the return;
-    share: of looks by `update` itself instead of its learned errors."""
+    copies: of each row, from views that differ a little; share: of looks by `update` itself instead of its learned errors."""
 
     batches: int = 40
     states: int = 32
@@ -34,6 +36,7 @@ class QSettings:
     after: int = 40
     discount: float = 0.97
     updates: int = 1500
+    copies: int = 2
     batch: int = 128
     learning_rate: float = 5e-4
     precision: float = 0.3
@@ -46,6 +49,7 @@ class QFunction(nn.Module):
     a look from there would be (Rehearsal.precision), of which there is more to learn from than of returns."""
 
     limits: Tensor
+    seen: Tensor  # channels: colour alone, whose gradient knows of edges, as that of depth does not
 
     def __init__(self, actor: Actor, bodies: int, generator: torch.Generator) -> None:
         super().__init__()
@@ -55,10 +59,12 @@ class QFunction(nn.Module):
         self.precision = mlp([inputs, 128, 2 * bodies], generator, 0.1)
         self.heads = nn.ModuleList(mlp([inputs + 6 + 3 * bodies, 128, 1], generator, 0.1) for _ in range(HEADS))
         self.register_buffer("limits", actor.policy.limits.clone())
+        self.register_buffer("seen", torch.tensor([1.0, 1.0, 1.0, 0.0, 0.0])[:, None, None], persistent=False)
 
     def parts(self, sight: Sight, action: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
         """Logits of the returns (n, HEADS), and the precision (n, 2 B)."""
-        crops = torch.cat([trunk(sight.images[:, i]) for i, trunk in enumerate(self.trunks)] + [sight.pose], -1)
+        images = sight.images * self.seen
+        crops = torch.cat([trunk(images[:, i]) for i, trunk in enumerate(self.trunks)] + [sight.pose], -1)
         precision = self.precision(crops)
         x = torch.cat([crops, action / self.limits, precision, (1 + seen).log()], -1)
         return torch.cat([head(x) for head in self.heads], -1), precision
@@ -133,15 +139,17 @@ def acted(stage: Rehearsal, actor: Actor, eye: Eye) -> Tensor:
         return actor(eye.see(stage.estimated(), stage.command, stage.X_WC))[2]
 
 
-def imagine(rows: Rows, actor: Actor, eye: Eye, shell: Shell, most: int = 64) -> tuple[Sight, Tensor]:
-    """What the views of rows would show of what was believed (images in half precision), and the actor's actions there (m, 6)."""
+def imagine(rows: Rows, actor: Actor, eye: Eye, shell: Shell, generator: torch.Generator, most: int = 64) -> tuple[Sight, Tensor]:
+    """What views within JITTER of those of rows would show of what was believed, for views a degree apart are worth the same
+    (images in steps of 1 / STEPS, one byte each), and the actor's actions there (m, 6)."""
     sights, actions, model = [], [], eye.model
     for k in torch.arange(len(rows.value)).split(most):
         twin = Twin(believed(model, rows.belief[k]), model.state(rows.q[k]))
+        view = rows.view[k] + torch.tensor(JITTER) * (2 * torch.rand(len(k), 3, generator=generator) - 1)
         with torch.no_grad():
-            sight = eye.see(twin, Command(rows.q_ref[k], rows.X_WE[k]), shell.pose(rows.view[k]))
+            sight = eye.see(twin, Command(rows.q_ref[k], rows.X_WE[k]), shell.pose(view))
             actions.append(actor(sight)[2])
-        sights.append(replace(sight, images=sight.images.half()))
+        sights.append(replace(sight, images=(sight.images * STEPS).round().to(torch.int8)))
     return Sight.cat(sights), torch.cat(actions)
 
 
@@ -160,7 +168,7 @@ def fit(
 
     def losses(k: Tensor, weight: Tensor) -> Tensor:
         picked = sight[k]
-        logits, precision = q.parts(replace(picked, images=picked.images.float()), action[k], rows.seen[k])
+        logits, precision = q.parts(replace(picked, images=picked.images.float() / STEPS), action[k], rows.seen[k])
         value = rows.value[k, None].nan_to_num().expand_as(logits)
         by_return = nn.functional.binary_cross_entropy_with_logits(logits, value, weight=weight, reduction="sum")
         return by_return / weight.sum().clamp_min(1) + s.precision * nn.functional.smooth_l1_loss(precision, rows.precision[k])

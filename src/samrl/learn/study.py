@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from samrl.learn.actor import Actor, Eye
 from samrl.learn.q_function import QSettings, held
 from samrl.learn.rehearsal import Rehearsal
 from samrl.learn.viewpoint import Situation, Viewpoint
@@ -34,8 +35,11 @@ class StudySettings:
     probes: int = 4
 
 
-def study(stage: Rehearsal, choosers: dict[str, Viewpoint], reach: Reaches, q: QSettings, s: StudySettings) -> dict[str, Any]:
-    """One state: `stage` has one environment, and `choosers` are ways to choose, the first of which also says Q of each view.
+def study(
+    stage: Rehearsal, eye: Eye, choosers: dict[str, Viewpoint], reach: Reaches, q: QSettings, s: StudySettings
+) -> dict[str, Any]:
+    """One state: `stage` has one environment, `eye` is the actor's, and `choosers` are ways to choose, the first of which also
+    says Q of each view.
 
     Returns {"views": reachable (k, 3), "q": (k), "success", "return": (k, draws), "chosen", "nine": the same of the views that
     each way of choosing and the nine fixed views lead to; "start": of the view that was there; "cosine": (probes) of
@@ -52,7 +56,7 @@ def study(stage: Rehearsal, choosers: dict[str, Viewpoint], reach: Reaches, q: Q
     nine = [torch.tensor([*v.tolist(), RADIUS]) for v in NINE]
     nine = [v for v in nine if reach(arm, stage.shell.pose(v.double()))]
     every = torch.stack([*views, start, *chosen.values(), *nine])
-    returns = torch.stack([_returns(stage, first, every, q, s) for _ in range(s.draws)], -1)
+    returns = torch.stack([_returns(stage, first.actor, eye, every, q, s) for _ in range(s.draws)], -1)
     won = (returns > 0).float()
     k, c = len(views), len(chosen)
     entry = lambda i: {"view": every[i].tolist(), "success": won[i].tolist(), "return": returns[i].tolist()}  # noqa: E731
@@ -78,11 +82,11 @@ def choose(chooser: Viewpoint, at: Situation, now: Tensor, reach: Reaches, gener
     return next((v for v in ranked if torch.equal(v, now) or reach(at.twin.state.q, chooser.shell.pose(v.double()))), now)
 
 
-def _returns(stage: Rehearsal, chooser: Viewpoint, views: Tensor, q: QSettings, s: StudySettings) -> Tensor:
+def _returns(stage: Rehearsal, actor: Actor, eye: Eye, views: Tensor, q: QSettings, s: StudySettings) -> Tensor:
     """Returns (k) of one episode from each view (k, 3), held; the look's errors are drawn anew each time."""
     tried = stage.take(torch.zeros(len(views), dtype=torch.long))
     tried.move(views, torch.ones(len(views), dtype=torch.bool))
-    return held(tried, chooser.actor, chooser.eye, q, s.steps)
+    return held(tried, actor, eye, q, s.steps)
 
 
 def gradient_cosine(chooser: Viewpoint, at: Situation, view: Tensor) -> float:

@@ -53,13 +53,42 @@ def _curve(ax: Any, values: Sequence[float], label: str, color: str) -> None:
     ax.step(np.concatenate([x[:1], x]), np.concatenate([[0.0], y]), where="post", color=color, label=label, linewidth=1.8)
 
 
-def training_curve(costs: Sequence[float]) -> str:
-    """The expert's mean cost of state over its training."""
+CURVES = {
+    "expert": ("the expert: mean cost of state", "iteration"),
+    "actor": ("the actor: loss on DAgger's samples", "iteration"),
+    "q": ("Q: loss on held-out rows", "look at them"),
+}
+
+
+def training_curves(history: Mapping[str, Sequence[float]]) -> str:
+    """What each network's training went down by."""
+    known = [name for name in CURVES if history.get(name)]
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(5.0, 2.0), layout="constrained")
-        ax = figure.subplots()
-        ax.plot(np.arange(1, len(costs) + 1), costs, color="#2563eb", linewidth=1.4)
-        ax.set(xlabel="iteration", ylabel="mean cost", yscale="log")
+        figure = Figure(figsize=(3.0 * len(known), 2.0), layout="constrained")
+        for ax, name in zip(figure.subplots(1, len(known), squeeze=False)[0], known, strict=True):
+            ax.plot(np.arange(1, len(history[name]) + 1), history[name], color="#2563eb", linewidth=1.2)
+            ax.set(title=CURVES[name][0], xlabel=CURVES[name][1], yscale="log")
+            ax.title.set_fontsize(9)
+        return data_uri(_png(figure))
+
+
+def view_maps(states: Sequence[Record], most: int = 4) -> str:
+    """For a few states: Q, and below it the return, of each view that was tried, over yaw and pitch (SAM-RL Fig. 4); the view
+    that Q chose is ringed."""
+    shown = states[:most]
+    with matplotlib.rc_context({**STYLE, "axes.grid": False}):
+        figure = Figure(figsize=(2.3 * len(shown) + 0.6, 4.0), layout="constrained")
+        axes = figure.subplots(2, len(shown), squeeze=False, sharex=True, sharey=True)
+        for column, state in zip(axes.T, shown, strict=True):
+            yaw, pitch = np.degrees(np.array(state["views"])[:, :2]).T
+            chosen = np.degrees(state["chosen"]["Q"]["view"][:2])
+            for ax, values in zip(column, (state["q"], np.mean(state["return"], 1)), strict=True):
+                dots = ax.scatter(yaw, pitch, c=values, s=36, cmap="viridis", vmin=0, vmax=0.7)
+                ax.scatter(*chosen, s=90, facecolors="none", edgecolors="#dc2626", linewidths=1.4)
+            column[1].set_xlabel("yaw [degrees]")
+        axes[0][0].set_ylabel("Q\npitch [degrees]")
+        axes[1][0].set_ylabel("return\npitch [degrees]")
+        figure.colorbar(dots, ax=axes, shrink=0.7)
         return data_uri(_png(figure))
 
 

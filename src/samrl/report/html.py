@@ -20,6 +20,7 @@ from samrl.core.runs import (
     frames_name,
     open_run,
     read_json,
+    read_lines,
     write_atomic,
 )
 from samrl.report import figures
@@ -37,11 +38,15 @@ arm model, light and shadow, and with noise on images and depth, none of which t
 used. The world stands still while the controller computes, so the time of a control step is reported, not simulated.</p>"""
 ERRORS_NOTE = """<p class=soft>Distance between estimated and true pose: median (95th percentile). Turns that do not show are
 not counted: half a turn of a rectangular block, any turn of a cylinder about its axis.</p>"""
+VIEWS_NOTE = """<p class=soft>Share of episodes of the actor that succeed when it looks from one view for the whole episode; the
+truth is hidden from it, and errors of looks are drawn as they were learned. Below: Q of views before the look, and the return
+found there; the ring is what Q chose.</p>"""
 PARTS = {
     "look": "look: the world renders its images",
     "update": "update: align the twin",
     "view": "viewpoint: choose where to look from",
     "policy": "policy: choose the action",
+    "residual": "residual: correct it",
     "act": "act: the world moves",
     "step": "step: predict in the twin",
     "controller": "controller alone (viewpoint, update, policy, step)",
@@ -81,6 +86,8 @@ def page(folder: RunFolder) -> str:
         _simulated(episodes, config),
         _success(results, episodes),
         _expert(folder, results),
+        _views(folder, results),
+        _practice(folder),
         _errors(episodes, results),
         _strip(folder, episodes, won=True),
         _strip(folder, episodes, won=False),
@@ -124,12 +131,39 @@ def _expert(folder: RunFolder, results: list[Figure]) -> str:
     if not found:
         return ""
     f = found[0]
-    curve = _image("cost over training", 460, figures.training_curve(read_json(folder.path / LEARN / "history.json")["expert"]))
+    curves = _image("losses over training", 760, figures.training_curves(read_json(folder.path / LEARN / "history.json")))
     text = (
         f"<p>The policy was trained by gradients through the twin. Told the true poses, it succeeds there from "
         f"<b>{_counts(f)}</b> random starts (95 % interval {_interval(f)}).</p>"
     )
-    return _section("The expert, in the twin", text + curve)
+    return _section("Learning, in the twin", text + curves)
+
+
+def _views(folder: RunFolder, results: list[Figure]) -> str:
+    """What the choice of a view is worth inside 𝓜."""
+    own = [f for f in results if f["metric"].startswith("views: ")]
+    if not own:
+        return ""
+    rows = _row(["", "", f"95 % interval, or 5th to 95th percentile; {own[0]['count']} states"], "th", numbers=2)
+    for f in own:
+        value = _percent(f["value"]) if f["unit"] == "share" else f"{f['value']:.2f}"
+        span = f"{_percent(f['low'])} – {_percent(f['high'])}" if f["unit"] == "share" else f"{f['low']:.2f} – {f['high']:.2f}"
+        rows += _row(
+            [escape(f["metric"].removeprefix("views: ")), f"<b>{value}</b>", f"<span class=soft>{span}</span>"], numbers=2
+        )
+    maps = _image("Q and return over yaw and pitch", 760, figures.view_maps(read_lines(folder.path / LEARN / "states.jsonl")))
+    return _section("What a view is worth, in the twin", VIEWS_NOTE + f"<table>{rows}</table>" + maps)
+
+
+def _practice(folder: RunFolder) -> str:
+    """What the residual cost, and how its episodes ended."""
+    path = folder.path / SIM2REAL / "practice.json"
+    if not path.exists():
+        return ""
+    told = read_json(path)
+    won, count = sum(told["successes"]), len(told["successes"])
+    text = f"<p>{told['real steps']} real steps (acts and looks) in {count} episodes, {won} of them successes.</p>"
+    return _section("The residual", text)
 
 
 def _errors(episodes: list[Record], results: list[Figure]) -> str:

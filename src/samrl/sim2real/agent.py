@@ -84,8 +84,8 @@ class ByActor(ByExpert):
 class FromView(ByActor):
     """The actor, from one view: the first of `views` (k, 3) that the camera arm reaches."""
 
-    def __init__(self, viewpoint: Viewpoint, expert: Expert, views: Tensor) -> None:
-        super().__init__(expert, viewpoint.actor, viewpoint.eye)
+    def __init__(self, viewpoint: Viewpoint, expert: Expert, eye: Eye, views: Tensor) -> None:
+        super().__init__(expert, viewpoint.actor, eye)
         self.shell, self.views = viewpoint.shell, views
 
     def view(self, at: Situation, X_WC: np.ndarray, step: int, reach: Reaches) -> np.ndarray:
@@ -108,12 +108,13 @@ class ChosenView(FromView):
         self,
         viewpoint: Viewpoint,
         expert: Expert,
+        eye: Eye,
         *,
         choices: Sequence[int] = CHOICES,
         blind: bool = False,
         by_expert: bool = False,
     ) -> None:
-        super().__init__(viewpoint, expert, torch.zeros(0, 3))
+        super().__init__(viewpoint, expert, eye, torch.zeros(0, 3))
         self.viewpoint, self.choices, self.blind, self.by_expert = viewpoint, choices, blind, by_expert
         self.begin(0)
 

@@ -64,13 +64,15 @@ Frames = list[dict[str, Any]]
 
 class Witness:
     """Stands between controller and world and writes down the truth at each moment: `truths[i]` are the true poses X_WB
-    after i actions, `applied[i]` the actions. It tells the controller only what the world tells."""
+    after i actions, `applied[i]` the actions, `looks` how often the camera was exposed. It tells the controller only what the
+    world tells."""
 
     def __init__(self, world: JudgedWorld) -> None:
         self._world, self._judge = world, world.judge()
         self.capabilities = world.capabilities
         self.truths: list[dict[str, np.ndarray]] = []
         self.applied: list[np.ndarray] = []
+        self.looks = 0
 
     def reset(self, seed: int) -> Observation:
         observation = self._world.reset(seed)
@@ -81,6 +83,7 @@ class Witness:
         return self._world.reach(X_WC)
 
     def look(self, X_WC: np.ndarray, rois: Any = None) -> list[RGBD]:
+        self.looks += 1
         return self._world.look(X_WC, rois)
 
     def act(self, action: np.ndarray) -> Transition:

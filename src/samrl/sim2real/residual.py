@@ -1,0 +1,221 @@
+"""The residual: what only the real image shows. Soft Actor-Critic (Haarnoja et al. 2018, of Stable-Baselines3) learns in the
+world itself to correct the twin's action. It starts at zero: untrained, it changes no bit."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from stable_baselines3 import SAC
+from stable_baselines3.common.logger import Logger
+from torch import Tensor
+
+from samrl.core import lie, runs
+from samrl.core.errors import RunFolderError
+from samrl.core.types import RGBD
+from samrl.learn.actor import SIZE, WIDTHS, Actor
+from samrl.sim2real.control_loop import Loop
+from samrl.sim2real.evaluate import Bench, Witness
+from samrl.tasks.task import Measures
+
+BOUND = 0.3  # of the action's limits
+FEATURES = 256 + 7 + 6 + 6
+SEES, SAYS = gymnasium.spaces.Box(-np.inf, np.inf, (FEATURES,), np.float32), gymnasium.spaces.Box(-1.0, 1.0, (6,), np.float32)
+
+
+@dataclass(frozen=True)
+class ResidualSettings:
+    """discount; rate: of Adam; train: gradient steps for each control step; batch; success: reward beside the fall of the cost;
+    noise: logarithm of the first standard deviation of what is tried, in shares of BOUND."""
+
+    discount: float = 0.95
+    rate: float = 3e-4
+    train: int = 4
+    batch: int = 128
+    success: float = 1.0
+    noise: float = -2.0
+    capacity: int = 4000
+
+
+def observe(loop: Loop, action: Tensor, actor: Actor) -> np.ndarray:
+    """What the residual sees after `loop.sense`: the actor's features of the real image near the tip, the joints [rad], the
+    command's lead, and the twin's action in its limits: (256 + 7 + 6 + 6)."""
+    model = loop.model
+    q = torch.as_tensor(loop.observation.arm.q, dtype=model.dtype)
+    X_WE = model.chain.tool(q)
+    tip = lie.transform(X_WE, loop.task.tip().to(model.dtype)[None])[0]
+    with torch.no_grad():
+        features = actor.trunks[-1](near(loop.images, tip)[None])[0]
+    lead = lie.local(X_WE, loop.command.X_WE)
+    lead = lead / torch.tensor([0.02] * 3 + [0.1] * 3)
+    return torch.cat([features, q, lead, action / actor.policy.limits]).float().numpy()
+
+
+def near(images: list[RGBD], tip: Tensor) -> Tensor:
+    """The real image around the tip (3) as the actor's nearer trunk takes it (5, S, S): of the regions that were exposed, the one
+    whose middle is nearest to the tip."""
+
+    def off(image: RGBD) -> float:
+        uv = image.camera.project(tip.double()[None])[0, :2]
+        return float((uv - 0.5 * image.camera.width).norm())
+
+    image = min(images, key=off)
+    z = float(image.camera.project(tip.double()[None])[0, 2])
+    color, depth, valid = (torch.as_tensor(np.asarray(x, np.float32)) for x in (image.color, image.depth, image.valid))
+    depth = torch.where(valid > 0, (depth - z) / WIDTHS[-1], 0.0).clamp(-2, 2)
+    whole = torch.cat([color - 0.5, depth[..., None], valid[..., None]], -1).permute(2, 0, 1)
+    return torch.nn.functional.interpolate(whole[None], (SIZE, SIZE), mode="area")[0]
+
+
+class LearnedResidual:
+    """A Residual (control_loop.py) that SAC has learned."""
+
+    def __init__(self, sac: SAC, actor: Actor) -> None:
+        self.sac, self.actor = sac, actor
+
+    def __call__(self, loop: Loop, action: Tensor) -> Tensor:
+        share, _ = self.sac.predict(observe(loop, action, self.actor), deterministic=True)
+        return corrected(action, share, self.actor)
+
+
+def corrected(action: Tensor, share: np.ndarray, actor: Actor) -> Tensor:
+    """The action (6) plus a share (6) in [-1, 1] of BOUND, within the limits."""
+    limits = actor.policy.limits
+    return torch.minimum(torch.maximum(action + BOUND * limits * torch.as_tensor(share), -limits), limits)
+
+
+class RealSteps(gymnasium.Env):
+    """The world as a Gymnasium environment of residual actions, which counts what it costs.
+
+    Attributes:
+        real_steps: acts and looks so far, each one step.
+    """
+
+    def __init__(self, bench: Bench, actor: Actor, settings: ResidualSettings) -> None:
+        self.bench, self.actor, self.s, self.real_steps = bench, actor, settings, 0
+        self.observation_space, self.action_space = SEES, SAYS
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
+        """A new episode in the world, drawn from `seed`."""
+        b = self.bench
+        self.witness = Witness(b.world)
+        self.loop = Loop(self.witness, b.model, b.task, b.agent, segment=b.segment)
+        self.loop.begin(seed or 0)
+        self.cost = float(b.task.cost(self._measures()))
+        return self._sense(), {}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        b = self.bench
+        self.loop.act(corrected(self.action, action, self.actor))
+        self.real_steps += 1
+        measures = self._measures()
+        won, cost = bool(b.task.success(measures)), float(b.task.cost(measures))
+        reward, self.cost = self.s.success * won + 0.1 * (self.cost - cost), cost
+        over = self.loop.step >= b.task.horizon
+        return (self._sense() if not won else self.seen), reward, won, over and not won, {"success": won}
+
+    def _sense(self) -> np.ndarray:
+        looked = self.witness.looks
+        self.action = self.loop.sense()
+        self.real_steps += self.witness.looks - looked
+        self.seen = observe(self.loop, self.action, self.actor)
+        return self.seen
+
+    def _measures(self) -> Measures:
+        poses = {name: torch.as_tensor(X, dtype=torch.float64) for name, X in self.witness.truths[-1].items()}
+        return self.bench.task.measures(poses)
+
+
+class _Nowhere(gymnasium.Env):
+    """Stands for the world where SAC only has to be read."""
+
+    observation_space, action_space = SEES, SAYS
+
+
+def read(path: Path) -> SAC:
+    """What was learned, to be used and not to learn any further."""
+    sac = fresh(_Nowhere(), ResidualSettings(), 0)
+    load(sac, path)
+    return sac
+
+
+def fresh(env: gymnasium.Env, s: ResidualSettings, seed: int) -> SAC:
+    """SAC whose mean action is exactly zero, and which tries little at first."""
+    sac = SAC(
+        "MlpPolicy", env, learning_rate=s.rate, buffer_size=s.capacity, learning_starts=0, batch_size=s.batch, gamma=s.discount,
+        seed=seed, device="cpu", policy_kwargs={"net_arch": [128, 128]}, target_entropy=-12.0, ent_coef="auto_0.01",
+    )  # fmt: skip
+    sac.set_logger(Logger(None, []))
+    policy: Any = sac.policy.actor
+    with torch.no_grad():
+        for layer in (policy.mu, policy.log_std):
+            layer.weight.zero_()
+            layer.bias.zero_()
+        policy.log_std.bias.fill_(s.noise)
+    return sac
+
+
+def practise(sac: SAC, env: RealSteps, seed: int) -> bool:
+    """One episode in the world, learning on the way; returns whether it succeeded."""
+    sac.set_random_seed(seed)
+    seen, _ = env.reset(seed=seed)
+    while True:
+        action, _ = sac.predict(seen, deterministic=False)
+        then, reward, won, over, _ = env.step(action)
+        assert sac.replay_buffer is not None
+        sac.replay_buffer.add(seen, then, action, np.array([reward]), np.array([won]), [{"TimeLimit.truncated": over}])
+        if sac.replay_buffer.size() >= env.s.batch:
+            sac.train(env.s.train, env.s.batch)
+        seen = then
+        if won or over:
+            return won
+
+
+def save(sac: SAC, path: Path, progress: dict[str, Any]) -> None:
+    """Everything that a restart needs in one file, so that its parts fit each other, whole or not at all."""
+    buffer: Any = sac.replay_buffer
+    n = buffer.size()
+    names = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
+    replay = {name: torch.as_tensor(getattr(buffer, name)[:n]) for name in names}
+    parts = {name: getattr(sac, name).state_dict() for name in ("actor", "critic", "critic_target")}
+    data = io.BytesIO()
+    torch.save(
+        {
+            "parts": parts, "optimizers": {k: o.state_dict() for k, o in _optimizers(sac).items()}, "replay": replay,
+            "entropy": sac.log_ent_coef, "position": buffer.pos, "full": buffer.full, "updates": sac._n_updates,
+            "progress": progress,
+        },
+        data,
+    )  # fmt: skip
+    runs.write_atomic(path, data.getvalue())
+
+
+def _optimizers(sac: SAC) -> dict[str, Any]:
+    return {"actor": sac.actor.optimizer, "critic": sac.critic.optimizer, "entropy": sac.ent_coef_optimizer}
+
+
+def load(sac: SAC, path: Path) -> dict[str, Any]:
+    """Go on where `save` was; returns the progress."""
+    try:
+        kept = torch.load(path, weights_only=True)
+        for name, weights in kept["parts"].items():
+            getattr(sac, name).load_state_dict(weights)
+        for name, state in kept["optimizers"].items():
+            _optimizers(sac)[name].load_state_dict(state)
+    except (OSError, RuntimeError, KeyError, ValueError, EOFError, UnpicklingError) as e:
+        why = str(e).splitlines()[0]
+        raise RunFolderError(f"the residual {path} cannot be read ({why}); delete it, and it learns anew.") from e
+    buffer: Any = sac.replay_buffer
+    for name, values in kept["replay"].items():
+        getattr(buffer, name)[: len(values)] = values.numpy()
+    buffer.pos, buffer.full, sac._n_updates = kept["position"], kept["full"], kept["updates"]
+    assert sac.log_ent_coef is not None
+    with torch.no_grad():
+        sac.log_ent_coef.copy_(kept["entropy"])
+    return kept["progress"]

@@ -1,0 +1,80 @@
+"""The residual starts at zero, stays within its bound, learns what is to be corrected, and survives a restart."""
+
+from types import SimpleNamespace
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+
+from samrl.core.errors import RunFolderError
+from samrl.sim2real import residual
+from samrl.sim2real.residual import FEATURES, SAYS, SEES, ResidualSettings
+
+LIMITS = torch.tensor([0.02] * 3 + [0.1] * 3)
+ACTOR = SimpleNamespace(policy=SimpleNamespace(limits=LIMITS))
+SMALL = ResidualSettings(batch=32, train=2, noise=-1.0)
+
+
+class Push(gymnasium.Env):
+    """One step; what is wanted is to go along the first axis, whatever is seen."""
+
+    observation_space, action_space, s, real_steps = SEES, SAYS, SMALL, 0
+
+    def reset(self, *, seed=None, options=None):
+        self.generator = np.random.default_rng(seed)
+        return self.generator.normal(size=FEATURES).astype(np.float32), {}
+
+    def step(self, action):
+        self.real_steps += 2
+        reward = 1.0 - abs(float(action[0]) - 0.6)
+        return self.generator.normal(size=FEATURES).astype(np.float32), reward, True, False, {}
+
+
+def said(sac, seed=0):
+    seen = np.random.default_rng(seed).normal(size=(16, FEATURES)).astype(np.float32)
+    return sac.predict(seen, deterministic=True)[0]
+
+
+def test_untrained_it_changes_no_bit():
+    sac = residual.fresh(Push(), SMALL, 0)
+    action = torch.tensor([0.02, -0.0137, 1e-9, 0.1, -0.1, 0.03])
+    assert not said(sac).any()
+    assert torch.equal(residual.corrected(action, said(sac)[0], ACTOR), action)
+
+
+def test_it_stays_within_its_bound_and_the_limits():
+    share = np.ones(6, np.float32)
+    assert torch.allclose(residual.corrected(torch.zeros(6), share, ACTOR), residual.BOUND * LIMITS)
+    assert torch.equal(residual.corrected(LIMITS, share, ACTOR), LIMITS)
+
+
+def test_it_learns_what_is_to_be_corrected():
+    env = Push()
+    sac = residual.fresh(env, SMALL, 0)
+    for seed in range(250):
+        assert residual.practise(sac, env, seed)
+    mean = said(sac)[:, 0].mean()
+    assert mean > 0.25, f"it should have gone from 0 towards .6, not to {mean:.2f}"
+
+
+def test_a_restart_goes_on_as_if_there_had_been_none(tmp_path):
+    def practise(sac, env, seeds):
+        for seed in seeds:
+            residual.practise(sac, env, seed)
+
+    straight = residual.fresh(Push(), SMALL, 0)
+    practise(straight, Push(), range(50))
+    stopped = residual.fresh(Push(), SMALL, 0)
+    practise(stopped, Push(), range(40))
+    residual.save(stopped, tmp_path / "residual.pt", {"real steps": 80, "successes": [True] * 40})
+    again = residual.fresh(Push(), SMALL, 0)
+    assert residual.load(again, tmp_path / "residual.pt")["real steps"] == 80
+    practise(again, Push(), range(40, 50))
+    assert np.array_equal(said(again), said(straight))
+
+
+def test_a_broken_file_is_a_sentence(tmp_path):
+    (tmp_path / "residual.pt").write_bytes(b"nothing")
+    with pytest.raises(RunFolderError, match="cannot be read"):
+        residual.read(tmp_path / "residual.pt")
