@@ -64,12 +64,12 @@ PRESETS = {
         StudySettings(states=1, views=4, draws=1), 2, asserts=True,
     ),
     "quick": Preset(
-        5, TrainSettings(iterations=200, batch=64), 20, 150, DaggerSettings(iterations=900), QSettings(batches=50),
-        StudySettings(states=8), 30,
+        5, TrainSettings(iterations=200, batch=64), 20, 150, DaggerSettings(iterations=900), QSettings(batches=50, updates=1200),
+        StudySettings(states=12, views=16), 30,
     ),
     "full": Preset(
         20, TrainSettings(iterations=300, batch=64), 100, 600, DaggerSettings(iterations=2500),
-        QSettings(batches=150, updates=3000), StudySettings(states=50), 70,
+        QSettings(batches=120, updates=2500), StudySettings(states=50, draws=8), 70, residual=800,
     ),
 }  # fmt: skip
 

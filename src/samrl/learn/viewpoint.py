@@ -39,9 +39,9 @@ class ViewSettings:
     pitch [rad] and radius [m], first step); travel: what a radian of way costs, in units of the return; doubt: how much the
     ensemble's standard deviation counts against a view; random: the ascent's directions are drawn, a control for the gradient."""
 
-    candidates: int = 32
-    refined: int = 2
-    steps: int = 4
+    candidates: int = 24
+    refined: int = 1
+    steps: int = 3
     rate: tuple[float, float, float] = (0.08, 0.08, 0.02)
     travel: float = 0.02
     doubt: float = 0.0
