@@ -3,13 +3,15 @@
 import pytest
 import torch
 
+from samrl.learn import q_function, sensing
 from samrl.learn.actor import Actor, Eye
 from samrl.learn.expert import Expert
-from samrl.learn.q_function import QFunction
+from samrl.learn.q_function import QFunction, QSettings, Rows, collect, imagine
 from samrl.learn.rehearsal import Rehearsal, Shell
-from samrl.learn.sensing import Sensing, fit
-from samrl.learn.study import situation
+from samrl.learn.sensing import Sensing
+from samrl.learn.study import NINE, StudySettings, best_of_nine, gradient_cosine, situation, study
 from samrl.learn.viewpoint import Viewpoint, ViewSettings
+from samrl.model.scene import Twin
 from samrl.sim2real.control_loop import make_model
 from samrl.tasks import registry
 
@@ -41,7 +43,7 @@ def test_sensing_learns_the_size_of_errors() -> None:
     g = torch.Generator().manual_seed(2)
     x = torch.rand(600, 1, 4, generator=g)
     error = torch.randn(600, 1, 6, generator=g) * torch.where(x[..., :1] > 0.5, 1e-2, 1e-4)
-    net, _ = fit(x, error, torch.ones(600, 1, dtype=torch.bool), 0, steps=300)
+    net, _ = sensing.fit(x, error, torch.ones(600, 1, dtype=torch.bool), 0, steps=300)
     with torch.no_grad():
         scale = net(torch.tensor([[[0.9, 0.5, 0.5, 0.5]], [[0.1, 0.5, 0.5, 0.5]]]))
     assert float((scale[0] / scale[1]).min()) > 30
@@ -59,3 +61,66 @@ def test_ranked_views_are_no_worse_than_those_drawn(stage: Rehearsal) -> None:
     again, before = plain.ranked(at, view[-1], torch.Generator().manual_seed(4))
     refined, after = plain.refine(at, again, before, plain.value(at, again)[1])
     assert bool((after >= before - 1e-6).all()) and refined.shape == again.shape
+
+
+def test_environments_taken_are_the_same_and_go_their_own_way(stage: Rehearsal) -> None:
+    some = stage.take(torch.tensor([3, 3, 5]))
+    assert torch.equal(some.errors(some.truth)[0], stage.errors(stage.truth)[0][[3, 3, 5]])
+    before = stage.truth.state.q.clone()
+    some.act(torch.tensor([[0.01, 0, 0, 0, 0, 0]]).repeat(3, 1))
+    assert torch.equal(stage.truth.state.q, before) and torch.equal(some.truth.state.q[0], some.truth.state.q[1])
+    assert not torch.equal(some.truth.state.q[0], before[3])
+
+
+def test_a_share_of_looks_is_the_real_updates(stage: Rehearsal) -> None:
+    asked: list[torch.Tensor] = []
+
+    def update(truth: Twin, X_WC: torch.Tensor) -> torch.Tensor:
+        asked.append(X_WC)
+        return torch.stack(list(stage.model.poses(truth).values()))  # it finds the truth
+
+    exact = Rehearsal(stage.expert, stage.sensing, SHELL, 6, torch.Generator().manual_seed(1), update, share=1.0)
+    off = torch.stack(
+        [(a - b).norm(dim=-1) for a, b in zip(exact.errors(exact.truth), exact.errors(exact.estimated()), strict=True)]
+    )
+    seen = (exact.seen > 0).all(-1)
+    assert len(asked) == 6 and bool(seen.any()) and float(off[:, seen].max()) < 1e-4
+
+
+@pytest.fixture(scope="module")
+def learners(stage: Rehearsal):
+    generator = torch.Generator().manual_seed(5)
+    eye = Eye(stage.model, TASK.tip(), supersampling=2)
+    actor = Actor(stage.expert.policy, generator).eval()
+    return eye, actor, QFunction(actor, 2, generator)
+
+
+def test_rows_hold_what_was_tried(stage: Rehearsal, learners) -> None:
+    eye, actor, _ = learners
+    rows = collect(stage.take(torch.arange(4)), actor, eye, QSettings(before=3, after=2, views=2))
+    tried = rows.value.isfinite()
+    assert int(tried.sum()) == 8 and rows.belief.shape[1:] == (2, 4, 4) and rows.precision.shape[1:] == (4,)
+    sight, action = imagine(rows, actor, eye, SHELL, torch.Generator().manual_seed(0))
+    assert sight.images.dtype == torch.int8 and len(action) == len(rows.value)
+
+
+def test_q_learns_on_which_side_the_return_is(stage: Rehearsal, learners) -> None:
+    eye, actor, q = learners
+    generator = torch.Generator().manual_seed(6)
+    many = stage.take(torch.randint(stage.count, (400,), generator=generator))
+    view = SHELL.draw(400, generator)
+    rows = Rows.of(many, view, (view[:, 0] > 0).float(), torch.zeros(400, 4))
+    sight, action = imagine(rows, actor, eye, SHELL, generator)
+    losses = q_function.fit(q, sight, action, rows, QSettings(updates=150, batch=32), generator)
+    assert min(losses) < 0.4, "a coin has .69"
+
+
+def test_a_study_says_where_each_way_of_choosing_ends(stage: Rehearsal, learners) -> None:
+    eye, actor, q = learners
+    chooser = Viewpoint(q, actor, eye, SHELL, ViewSettings(candidates=4, refined=1, steps=1))
+    one = stage.take(torch.tensor([0]))
+    settings = StudySettings(views=3, draws=2, steps=2, probes=1)
+    state = study(one, eye, {"Q": chooser}, lambda q, X_WC: bool(X_WC[1, 3] > 0), QSettings(), settings)
+    assert len(state["views"]) == 3 and all(v[0] > 0 for v in state["views"]), "only what is reached is tried"
+    assert len(state["nine"]) < len(NINE) and len(best_of_nine([state])) == len(state["nine"])
+    assert -1 <= gradient_cosine(chooser, situation(one), torch.tensor([0.3, 0.8, 0.4])) <= 1
