@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from samrl.core.types import Reach
-from samrl.learn.actor import Actor, Eye, Sight
-from samrl.learn.expert import Expert
+from samrl.learn.actor import Actor, Eye
+from samrl.learn.expert import Expert, random_start
 from samrl.learn.viewpoint import Situation, Viewpoint
 
 Reaches = Callable[[np.ndarray], Reach]
@@ -57,27 +57,28 @@ class ByExpert:
 
 class ByActor(ByExpert):
     """The actor on what 𝓜 renders of the estimate. spoil: what is done to its images, a control that shows whether it looks:
-    "black", or "other": those of the first step of the episode before, whatever it was."""
+    "black", or "other": those of another episode's start, drawn from this one's seed."""
 
     def __init__(self, expert: Expert, actor: Actor, eye: Eye, spoil: str = "") -> None:
         super().__init__(expert)
         self.actor, self.eye, self.spoil = actor, eye, spoil
-        self.first: Sight | None = None
-        self.other: Sight | None = None
+        self.other: Situation | None = None
 
     def begin(self, seed: int) -> None:
         super().begin(seed)
-        self.other, self.first = self.first, None
+        if self.spoil == "other":
+            model = self.expert.model
+            start = random_start(model, self.expert.task, 1, torch.Generator().manual_seed(seed))
+            self.other = Situation(*start, torch.zeros(1, len(model.updatable)))
 
     def act(self, at: Situation, X_WC: np.ndarray) -> Tensor:
         camera = torch.as_tensor(X_WC, dtype=self.expert.model.dtype)[None]
         with torch.no_grad():
             sight = self.eye.see(*at.spread(1), camera)
-            self.first = self.first or sight
             if self.spoil == "black":
                 sight = replace(sight, images=torch.zeros_like(sight.images))
-            elif self.spoil == "other" and self.other is not None:
-                sight = replace(sight, images=self.other.images)
+            elif self.other:
+                sight = replace(sight, images=self.eye.see(*self.other.spread(1), camera).images)
             return self.actor(sight)[2][0]
 
 
@@ -135,7 +136,7 @@ class ChosenView(FromView):
             stays = torch.equal(view, now)
             wanted = X_WC if stays else self.shell.pose(view.double()).numpy()
             if stays or reach(wanted).ok:
-                self.promised = float(value)
+                self.promised = float(value + self.viewpoint.cost(view, now))
                 return wanted
         return X_WC
 
