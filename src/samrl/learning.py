@@ -23,7 +23,7 @@ from samrl.learn import dagger, q_function, sensing
 from samrl.learn.expert import random_start, train
 from samrl.learn.q_function import Rows
 from samrl.learn.rehearsal import Rehearsal
-from samrl.learn.study import best_of_nine, study
+from samrl.learn.study import best_of_nine, saliency, study
 from samrl.learn.viewpoint import ViewSettings
 from samrl.plans import Plan, read_plan
 from samrl.sim2real.sensing import real_look, table, try_looks
@@ -32,6 +32,7 @@ from samrl.worlds import settings as world_settings
 from samrl.worlds.camera_arm import CameraArm
 
 TRIALS, HISTORY, LOOKS, RETURNS, STATES = "trials.json", "history.json", "looks.jsonl", "returns", "states.jsonl"
+SALIENCY = "saliency.npz"
 VIEWS = 4  # looks tried in a scene
 BATCH = 64  # environments of the actor's training
 LOOK, RETURN, STATE = 10_000, 20_000, 30_000  # where the seeds of these pieces of work begin
@@ -148,6 +149,9 @@ def _study(folder: RunFolder, workers: int) -> None:
             runs.append_line(stage / STATES, runs.to_json(line, stage / STATES))
             advance()
     states = sorted(runs.read_lines(stage / STATES), key=lambda line: line["index"])
+    with Tools.of(folder) as tools:
+        image, strength = saliency(tools.rehearsal(4, plan.seed_of(8)), tools.brain.actor, tools.brain.eye)
+    runs.write_arrays(stage / SALIENCY, {"image": image.numpy(), "strength": strength.numpy()})
     write_json(stage / STUDY, {"nine": best_of_nine(states)})
 
 

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 import stubs
+import torch
 
 from samrl import benches, learning, pipeline, plans
 from samrl.learn.dagger import DaggerSettings
@@ -34,15 +35,18 @@ def stubbed(monkeypatch):
     for module in (plans, benches, learning):
         monkeypatch.setattr(module, "world_settings", settings)
     monkeypatch.setattr(benches, "make_model", lambda task: stubs.model())
-    monkeypatch.setattr(benches, "Eye", lambda model, tip: None)
+    monkeypatch.setattr(benches, "Eye", lambda *_, **__: None)
     monkeypatch.setattr(learning, "train", stubs.train)
     monkeypatch.setattr(learning, "_try", lambda expert, plan: 4)
     monkeypatch.setattr(learning, "Rehearsal", lambda *_: None)
     monkeypatch.setattr(learning, "dagger", SimpleNamespace(train=stubs.nudge(lambda actor, *_: actor, 1.0)))
     monkeypatch.setattr(learning, "table", stubs.table)
+    monkeypatch.setattr(learning, "sensing", SimpleNamespace(fit=stubs.fit_sensing))
     monkeypatch.setattr(learning, "Tools", stubs.Tools)
     for name in ("_look", "_batch", "_state"):
         monkeypatch.setattr(learning, name, getattr(stubs, name.removeprefix("_")))
+    blank = torch.zeros(1, 2, 4, 4, 3), torch.zeros(1, 2, 4, 4)
+    monkeypatch.setattr(learning, "saliency", lambda *_: blank)
     fit = stubs.nudge(lambda q, sight, *_: q, 1.0)
     monkeypatch.setattr(learning, "q_function", SimpleNamespace(imagine=lambda *_: (None, None), fit=fit))
     return pipeline

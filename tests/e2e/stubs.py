@@ -7,6 +7,7 @@ import torch
 
 from samrl.core import control
 from samrl.core.types import ArmState, Capabilities, Observation, Transition
+from samrl.learn.sensing import Sensing
 from samrl.plans import read_plan
 from samrl.sim2real import evaluate
 from samrl.sim2real.agent import ByExpert
@@ -116,10 +117,22 @@ class Tools:
     def __exit__(self, *_):
         pass
 
+    brain = SimpleNamespace(actor=None, eye=None)
+
+    def rehearsal(self, count, seed):
+        return None
+
 
 def table(rows, expert):
     n = len(rows)
     return torch.zeros(n, 2, 4), torch.tensor([[[r] * 6] * 2 for r in rows]), torch.ones(n, 2, dtype=torch.bool)
+
+
+def fit_sensing(x, error, seen, seed):
+    net = Sensing(x.shape[1], torch.Generator().manual_seed(seed))
+    for p in net.parameters():
+        p.data += float(error.mean())
+    return net, 0.0
 
 
 def look(tools, index):
@@ -149,7 +162,7 @@ def state(tools, index):
     return {
         "index": index, "views": rng.random((4, 3)).tolist(), "q": rng.random(4).tolist(), "return": returns.tolist(),
         "success": (returns > 0.5).astype(float).tolist(), "start": entry(), "chosen": {"Q": entry()}, "nine": [entry()],
-        "cosine": [0.9],
+        "cosine": [0.9], "actor mm": rng.random(4).tolist(),
     }  # fmt: skip
 
 

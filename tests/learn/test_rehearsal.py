@@ -9,7 +9,7 @@ from samrl.learn.expert import Expert
 from samrl.learn.q_function import QFunction, QSettings, Rows, collect, imagine
 from samrl.learn.rehearsal import Rehearsal, Shell
 from samrl.learn.sensing import Sensing
-from samrl.learn.study import NINE, StudySettings, best_of_nine, gradient_cosine, situation, study
+from samrl.learn.study import NINE, StudySettings, best_of_nine, gradient_cosine, saliency, situation, study
 from samrl.learn.viewpoint import Viewpoint, ViewSettings
 from samrl.model.scene import Twin
 from samrl.sim2real.control_loop import make_model
@@ -124,3 +124,5 @@ def test_a_study_says_where_each_way_of_choosing_ends(stage: Rehearsal, learners
     assert len(state["views"]) == 3 and all(v[0] > 0 for v in state["views"]), "only what is reached is tried"
     assert len(state["nine"]) < len(NINE) and len(best_of_nine([state])) == len(state["nine"])
     assert -1 <= gradient_cosine(chooser, situation(one), torch.tensor([0.3, 0.8, 0.4])) <= 1
+    image, strength = saliency(stage, actor, eye)
+    assert image.shape[:2] == strength.shape[:2] == (stage.count, 2) and float(strength.max()) == 1.0

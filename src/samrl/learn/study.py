@@ -4,7 +4,7 @@ end up. The truth of each state is hidden from all that is compared."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -41,7 +41,8 @@ def study(
     """One state: `stage` has one environment, `eye` is the actor's, and `choosers` are ways to choose, the first of which also
     says Q of each view.
 
-    Returns {"views": reachable (k, 3), "q": (k), "success", "return": (k, draws), "chosen", "nine": the same of the views that
+    Returns {"views": reachable (k, 3), "q": (k), "success", "return": (k, draws), "actor mm": (k) how far off the actor says the
+    tip is from its target, after the look, median, "chosen", "nine": the same of the views that
     each way of choosing and the nine fixed views lead to; "start": of the view that was there; "cosine": (probes) of
     ∂Q/∂view}."""
     generator, now = stage.generator, situation(stage)
@@ -56,12 +57,14 @@ def study(
     nine = [torch.tensor([*v.tolist(), RADIUS]) for v in NINE]
     nine = [v for v in nine if reach(arm, stage.shell.pose(v.double()))]
     every = torch.stack([*views, start, *chosen.values(), *nine])
-    returns = torch.stack([_returns(stage, first.actor, eye, every, q, s) for _ in range(s.draws)], -1)
+    draws = [_try(stage, first.actor, eye, every, q, s) for _ in range(s.draws)]
+    returns, off = (torch.stack(x, -1) for x in zip(*draws, strict=True))
     won = (returns > 0).float()
     k, c = len(views), len(chosen)
     entry = lambda i: {"view": every[i].tolist(), "success": won[i].tolist(), "return": returns[i].tolist()}  # noqa: E731
     return {
         "views": views.tolist(), "q": q_values.tolist(), "success": won[:k].tolist(), "return": returns[:k].tolist(),
+        "actor mm": (1e3 * off[:k].median(-1).values).tolist(),
         "start": entry(k), "chosen": {name: entry(k + 1 + i) for i, name in enumerate(chosen)},
         "nine": [entry(k + 1 + c + i) for i in range(len(nine))],
         "cosine": [gradient_cosine(first, now, v) for v in views[: s.probes]],
@@ -82,11 +85,26 @@ def choose(chooser: Viewpoint, at: Situation, now: Tensor, reach: Reaches, gener
     return next((v for v in ranked if torch.equal(v, now) or reach(at.twin.state.q, chooser.shell.pose(v.double()))), now)
 
 
-def _returns(stage: Rehearsal, actor: Actor, eye: Eye, views: Tensor, q: QSettings, s: StudySettings) -> Tensor:
-    """Returns (k) of one episode from each view (k, 3), held; the look's errors are drawn anew each time."""
+def _try(stage: Rehearsal, actor: Actor, eye: Eye, views: Tensor, q: QSettings, s: StudySettings) -> tuple[Tensor, Tensor]:
+    """Returns (k) of one episode from each view (k, 3), held, and the actor's error (k) [m] at its start; the look's errors are
+    drawn anew each time."""
     tried = stage.take(torch.zeros(len(views), dtype=torch.long))
     tried.move(views, torch.ones(len(views), dtype=torch.bool))
-    return held(tried, actor, eye, q, s.steps)
+    with torch.no_grad():
+        tip, *_ = actor(eye.see(tried.estimated(), tried.command, tried.X_WC))
+    off = (tip - tried.errors(tried.truth)[0]).norm(dim=-1)
+    return held(tried, actor, eye, q, s.steps), off
+
+
+def saliency(stage: Rehearsal, actor: Actor, eye: Eye) -> tuple[Tensor, Tensor]:
+    """What the actor looks at in each environment: colours (n, 2, S, S, 3) of its crops, and how strongly each pixel moves
+    where it says that the tip is, (n, 2, S, S), in shares of the strongest."""
+    sight = eye.see(stage.estimated(), stage.command, stage.X_WC)
+    images = sight.images.clone().requires_grad_(True)
+    tip, *_ = actor(replace(sight, images=images))
+    (gradient,) = torch.autograd.grad(tip.norm(dim=-1).sum(), images)
+    strength = gradient.abs().sum(2)
+    return sight.images[:, :, :3].permute(0, 1, 3, 4, 2) + 0.5, strength / strength.amax((-2, -1), keepdim=True)
 
 
 def gradient_cosine(chooser: Viewpoint, at: Situation, view: Tensor) -> float:

@@ -73,23 +73,34 @@ def training_curves(history: Mapping[str, Sequence[float]]) -> str:
 
 
 def view_maps(states: Sequence[Record], most: int = 4) -> str:
-    """For a few states: Q, and below it the return, of each view that was tried, over yaw and pitch (SAM-RL Fig. 4); the view
-    that Q chose is ringed."""
+    """For a few states: Q, the return, and the actor's error, of each view that was tried, over yaw and pitch (SAM-RL Fig. 4);
+    the view that Q chose is ringed."""
     shown = states[:most]
+    rows = (("Q", "q", 0.7), ("return", "return", 0.7), ("actor's error [mm]", "actor mm", 30.0))
     with matplotlib.rc_context({**STYLE, "axes.grid": False}):
-        figure = Figure(figsize=(2.3 * len(shown) + 0.6, 4.0), layout="constrained")
-        axes = figure.subplots(2, len(shown), squeeze=False, sharex=True, sharey=True)
-        for column, state in zip(axes.T, shown, strict=True):
-            yaw, pitch = np.degrees(np.array(state["views"])[:, :2]).T
-            chosen = np.degrees(state["chosen"]["Q"]["view"][:2])
-            for ax, values in zip(column, (state["q"], np.mean(state["return"], 1)), strict=True):
-                dots = ax.scatter(yaw, pitch, c=values, s=36, cmap="viridis", vmin=0, vmax=0.7)
+        figure = Figure(figsize=(2.3 * len(shown) + 0.6, 5.6), layout="constrained")
+        axes = figure.subplots(len(rows), len(shown), squeeze=False, sharex=True, sharey=True)
+        for line, (name, key, top) in zip(axes, rows, strict=True):
+            for ax, state in zip(line, shown, strict=True):
+                yaw, pitch = np.degrees(np.array(state["views"])[:, :2]).T
+                values = np.asarray(state[key])
+                values = values.mean(1) if values.ndim == 2 else values
+                dots = ax.scatter(yaw, pitch, c=values, s=36, cmap="viridis", vmin=0, vmax=top)
+                chosen = np.degrees(state["chosen"]["Q"]["view"][:2])
                 ax.scatter(*chosen, s=90, facecolors="none", edgecolors="#dc2626", linewidths=1.4)
-            column[1].set_xlabel("yaw [degrees]")
-        axes[0][0].set_ylabel("Q\npitch [degrees]")
-        axes[1][0].set_ylabel("return\npitch [degrees]")
-        figure.colorbar(dots, ax=axes, shrink=0.7)
+            line[0].set_ylabel("pitch [degrees]")
+            figure.colorbar(dots, ax=list(line), label=name)
+        for ax in axes[-1]:
+            ax.set_xlabel("yaw [degrees]")
         return data_uri(_png(figure))
+
+
+def saliency(image: np.ndarray, strength: np.ndarray) -> str:
+    """Crops (n, 2, S, S, 3) that the actor sees, beside each what moves its answer (n, 2, S, S)."""
+    heat = matplotlib.colormaps["magma"](np.sqrt(strength))[..., :3]
+    rows = np.stack([image.clip(0, 1), heat], 2)  # (n, 2 crops, 2, S, S, 3)
+    strip = np.concatenate([np.concatenate(list(np.concatenate(list(row), 0)), 1) for row in rows], 0)
+    return picture((np.kron(strip, np.ones((3, 3, 1))) * 255).astype(np.uint8))
 
 
 def picture(pixels: np.ndarray) -> str:

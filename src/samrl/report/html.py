@@ -152,7 +152,17 @@ def _views(folder: RunFolder, results: list[Figure]) -> str:
             [escape(f["metric"].removeprefix("views: ")), f"<b>{value}</b>", f"<span class=soft>{span}</span>"], numbers=2
         )
     maps = _image("Q and return over yaw and pitch", 760, figures.view_maps(read_lines(folder.path / LEARN / "states.jsonl")))
-    return _section("What a view is worth, in the twin", VIEWS_NOTE + f"<table>{rows}</table>" + maps)
+    return _section("What a view is worth, in the twin", VIEWS_NOTE + f"<table>{rows}</table>" + maps + _saliency(folder))
+
+
+def _saliency(folder: RunFolder) -> str:
+    path = folder.path / LEARN / "saliency.npz"
+    if not path.exists():
+        return ""
+    with np.load(path, allow_pickle=False) as file:
+        uri = figures.saliency(file["image"], file["strength"])
+    note = "<p class=soft>What the actor sees at the start of four rehearsals, and which pixels move its answer.</p>"
+    return f"<h3>What the actor looks at</h3>{note}" + _image("saliency", 760, uri)
 
 
 def _practice(folder: RunFolder) -> str:
