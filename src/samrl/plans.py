@@ -68,8 +68,8 @@ PRESETS = {
         StudySettings(states=12, views=16), 30,
     ),
     "full": Preset(
-        20, TrainSettings(iterations=300, batch=64), 100, 600, DaggerSettings(iterations=2500),
-        QSettings(batches=120, updates=2500), StudySettings(states=50, draws=8), 70, residual=800,
+        20, TrainSettings(iterations=300, batch=64), 100, 500, DaggerSettings(iterations=2000),
+        QSettings(batches=80, updates=1800), StudySettings(states=50), 70, residual=800,
     ),
 }  # fmt: skip
 
