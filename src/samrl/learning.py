@@ -98,7 +98,6 @@ def _actor(folder: RunFolder) -> None:
         return
     brain, s = brain_of(folder), plan.values.dagger
     rehearsal = Rehearsal(brain.expert, brain.sensing, brain.shell, BATCH, torch.Generator().manual_seed(plan.seed_of(6)))
-    brain.actor.train()
     with track("2/3 learn: the actor", s.iterations) as advance:
         tell = lambda i, loss: advance(note=f"loss {loss:.2f}")  # noqa: E731
         history = dagger.train(brain.actor, brain.eye, rehearsal, s, tell)

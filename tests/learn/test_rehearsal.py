@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from samrl.learn import q_function, sensing
+from samrl.learn import dagger, q_function, sensing
 from samrl.learn.actor import Actor, Eye
 from samrl.learn.expert import Expert
 from samrl.learn.q_function import QFunction, QSettings, Rows, collect, imagine
@@ -126,3 +126,15 @@ def test_a_study_says_where_each_way_of_choosing_ends(stage: Rehearsal, learners
     assert -1 <= gradient_cosine(chooser, situation(one), torch.tensor([0.3, 0.8, 0.4])) <= 1
     image, strength = saliency(stage, actor, eye)
     assert image.shape[:2] == strength.shape[:2] == (stage.count, 2) and float(strength.max()) == 1.0
+
+
+def test_the_threads_of_dagger_change_nothing(stage: Rehearsal) -> None:
+    def trained() -> tuple[list[float], dict[str, torch.Tensor]]:
+        generator = torch.Generator().manual_seed(7)
+        actor = Actor(stage.expert.policy, generator)
+        rehearsal = Rehearsal(stage.expert, stage.sensing, SHELL, 8, generator)
+        settings = dagger.DaggerSettings(iterations=4, updates=2, batch=8)
+        return dagger.train(actor, Eye(stage.model, TASK.tip()), rehearsal, settings), actor.state_dict()
+
+    (losses, first), (again, second) = trained(), trained()
+    assert losses == again and len(losses) == 4 and all(torch.equal(first[k], second[k]) for k in first)

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from copy import deepcopy
 from dataclasses import dataclass, field
 
 import torch
@@ -65,41 +67,63 @@ class Memory:
 def train(
     actor: Actor, eye: Eye, stage: Rehearsal, s: DaggerSettings, progress: Callable[[int, float], None] | None = None
 ) -> list[float]:
-    """Train in the rehearsal's environments. Returns the loss of each iteration."""
+    """Train in the rehearsal's environments: while a thread learns from what was collected so far, the next control step is
+    collected with the weights as they were before, so that the threads' speed changes nothing. Returns the loss of each
+    iteration."""
     generator = stage.generator
     weights = [p for name, p in actor.named_parameters() if not name.startswith("policy.")]
     optimizer = torch.optim.Adam(weights, s.learning_rate)
     rate = lambda i: 0.5 * (1 + math.cos(math.pi * i / s.iterations)) + 0.02  # noqa: E731
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
-    memory, history, n = Memory(s.capacity), [], stage.count
-    stage.age = torch.randint(s.episode, (n,), generator=generator)
-    for i in range(s.iterations):
-        with torch.no_grad():
-            sight = eye.see(stage.estimated(), stage.command, stage.X_WC)
-            action = stage.label()
-            memory.add(sight, *stage.errors(stage.truth), action)
-            share = max(s.least_share, 1 - 2 * i / s.iterations)
-            own = torch.rand(n, generator=generator) >= share
-            if bool(own.any()):
-                action = torch.where(own[:, None], actor(sight)[2], action)
-        stage.act(action)
-        if i % s.move == 0:
-            stage.move(stage.shell.draw(n, generator), torch.ones(n, dtype=torch.bool))
-        over = stage.age >= s.episode
-        if int(over.sum()) >= n // 8:
-            stage.renew(over)
-        history.append(sum(_learn(actor, optimizer, memory, s, generator) for _ in range(s.updates)) / s.updates)
+    memory, history = Memory(s.capacity), []
+    actor.train()
+    acting = deepcopy(actor).eval()
+
+    def learn(batches: list[tuple[Sight, list[Tensor]]]) -> float:
+        torch.set_num_threads(1)  # each thread has a setting of its own
+        losses = [_learn(actor, optimizer, *batch) for batch in batches]
         schedule.step()
-        if progress:
-            progress(i, history[-1])
+        return sum(losses) / len(losses)
+
+    stage.age = torch.randint(s.episode, (stage.count,), generator=generator)
+    with ThreadPoolExecutor(1) as thread:
+        learning: Future[float] | None = None
+        for i in range(s.iterations):
+            _collect(acting, eye, stage, memory, s, i)
+            if learning:
+                history.append(learning.result())
+                acting.load_state_dict(actor.state_dict())
+            batches = [memory.draw(s.batch, s.near, generator) for _ in range(s.updates)]
+            learning = thread.submit(learn, batches)
+            if progress:
+                progress(i, history[-1] if history else float("nan"))
+        if learning:
+            history.append(learning.result())
+    actor.eval()
     return history
 
 
-def _learn(
-    actor: Actor, optimizer: torch.optim.Optimizer, memory: Memory, s: DaggerSettings, generator: torch.Generator
-) -> float:
-    sight, (tip, axis, action) = memory.draw(s.batch, s.near, generator)
-    loss = actor.loss(sight, tip, axis, action)
+def _collect(actor: Actor, eye: Eye, stage: Rehearsal, memory: Memory, s: DaggerSettings, i: int) -> None:
+    """One control step in every environment, labelled by the expert."""
+    generator, n = stage.generator, stage.count
+    with torch.no_grad():
+        sight = eye.see(stage.estimated(), stage.command, stage.X_WC)
+        action = stage.label()
+        memory.add(sight, *stage.errors(stage.truth), action)
+        share = max(s.least_share, 1 - 2 * i / s.iterations)
+        own = torch.rand(n, generator=generator) >= share
+        if bool(own.any()):
+            action = torch.where(own[:, None], actor(sight)[2], action)
+    stage.act(action)
+    if i % s.move == 0:
+        stage.move(stage.shell.draw(n, generator), torch.ones(n, dtype=torch.bool))
+    over = stage.age >= s.episode
+    if int(over.sum()) >= n // 8:
+        stage.renew(over)
+
+
+def _learn(actor: Actor, optimizer: torch.optim.Optimizer, sight: Sight, labels: list[Tensor]) -> float:
+    loss = actor.loss(sight, *labels)
     optimizer.zero_grad()
     loss.backward()
     norm = torch.nn.utils.clip_grad_norm_([p for g in optimizer.param_groups for p in g["params"]], 1.0)

@@ -56,7 +56,7 @@ def _curve(ax: Any, values: Sequence[float], label: str, color: str) -> None:
 CURVES = {
     "expert": ("the expert: mean cost of state", "iteration"),
     "actor": ("the actor: loss on DAgger's samples", "iteration"),
-    "q": ("Q: loss on held-out rows", "look at them"),
+    "q": ("Q: loss on held-out rows", "check"),
 }
 
 
@@ -67,7 +67,7 @@ def training_curves(history: Mapping[str, Sequence[float]]) -> str:
         figure = Figure(figsize=(3.0 * len(known), 2.0), layout="constrained")
         for ax, name in zip(figure.subplots(1, len(known), squeeze=False)[0], known, strict=True):
             ax.plot(np.arange(1, len(history[name]) + 1), history[name], color="#2563eb", linewidth=1.2)
-            ax.set(title=CURVES[name][0], xlabel=CURVES[name][1], yscale="log")
+            ax.set(title=CURVES[name][0], xlabel=CURVES[name][1], yscale="linear" if name == "q" else "log")
             ax.title.set_fontsize(9)
         return data_uri(_png(figure))
 
@@ -76,9 +76,10 @@ def view_maps(states: Sequence[Record], most: int = 4) -> str:
     """For a few states: Q, the return, and the actor's error, of each view that was tried, over yaw and pitch (SAM-RL Fig. 4);
     the view that Q chose is ringed."""
     shown = states[:most]
-    rows = (("Q", "q", 0.7), ("return", "return", 0.7), ("actor's error [mm]", "actor mm", 30.0))
+    every = (("Q", "q", 0.7), ("return", "return", 0.7), ("actor's error [mm]", "actor mm", 30.0))
+    rows = [row for row in every if row[1] in shown[0]]
     with matplotlib.rc_context({**STYLE, "axes.grid": False}):
-        figure = Figure(figsize=(2.3 * len(shown) + 0.6, 5.6), layout="constrained")
+        figure = Figure(figsize=(2.3 * len(shown) + 0.6, 1.8 * len(rows) + 0.3), layout="constrained")
         axes = figure.subplots(len(rows), len(shown), squeeze=False, sharex=True, sharey=True)
         for line, (name, key, top) in zip(axes, rows, strict=True):
             for ax, state in zip(line, shown, strict=True):
