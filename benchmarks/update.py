@@ -88,7 +88,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     settings = world_settings.load(args.settings)
-    task = settings.task_for(tasks.make("peg-insertion"))
+    task = settings.task_for(tasks.make("peg-insertion-open"))
     world, model = worlds.make(args.world, task, settings), make_model(task)
     kept: dict[str, list[dict[str, float]]] = {b: [] for b in task.scene.updatable}
     seconds, seed = [], args.seed
