@@ -73,19 +73,19 @@ def learn_residual(folder: RunFolder) -> None:
     from samrl.sim2real import residual  # takes a second to import, and most runs do without
 
     path = folder.stage(SIM2REAL) / RESIDUAL
-    spent, outcomes = 0, []
+    outcomes: list[bool] = []
     with bench_of(folder, plan.world, plan.settings, "no-residual") as bench:
-        env = residual.RealSteps(bench, brain_of(folder).actor, residual.ResidualSettings())
+        env = residual.RealSteps(bench, brain_of(folder).actor, residual.ResidualSettings(), plan.values.residual)
         sac = residual.fresh(env, env.s, plan.seed_of(PRACTICE))
         if path.exists():
             progress = residual.load(sac, path)
-            spent, outcomes = progress["real steps"], progress["successes"]
-        with track("3/3 sim2real: the residual, real steps", plan.values.residual, spent) as advance:
-            while spent < plan.values.residual:
+            env.real_steps, outcomes = progress["real steps"], progress["successes"]
+        with track("3/3 sim2real: the residual, real steps", env.limit, env.real_steps) as advance:
+            while env.affords():
                 before = env.real_steps
-                won = residual.practise(sac, env, plan.seed_of(PRACTICE + 1 + len(outcomes)))
-                spent, outcomes = spent + env.real_steps - before, [*outcomes, won]
-                residual.save(sac, path, told := {"real steps": spent, "successes": outcomes})
+                outcomes.append(residual.practise(sac, env, plan.seed_of(PRACTICE + 1 + len(outcomes))))
+                won = outcomes[-1]
+                residual.save(sac, path, told := {"real steps": env.real_steps, "successes": outcomes})
                 write_json(path.with_name("practice.json"), told)
                 advance(env.real_steps - before, note="success" if won else "failure")
 

@@ -78,3 +78,38 @@ def test_a_broken_file_is_a_sentence(tmp_path):
     (tmp_path / "residual.pt").write_bytes(b"nothing")
     with pytest.raises(RunFolderError, match="cannot be read"):
         residual.read(tmp_path / "residual.pt")
+
+
+def test_each_look_and_each_act_is_a_step_and_none_goes_beyond_the_limit(monkeypatch):
+    class World:
+        looks = 0
+
+    class Loop:
+        def __init__(self, world, *_, **__):
+            self.world, self.step = world, 0
+
+        def begin(self, seed):
+            pass
+
+        def sense(self):
+            self.world.looks += 2 if self.step == 0 else 1
+            return torch.zeros(6)
+
+        def act(self, action):
+            self.step += 1
+
+    world = World()
+    world.truths = [{}]
+    task = SimpleNamespace(
+        horizon=60, cost=lambda m: torch.tensor(1.0), success=lambda m: torch.tensor(False), measures=lambda p: {}
+    )
+    bench = SimpleNamespace(world=world, model=None, task=task, agent=None, segment=None)
+    monkeypatch.setattr(residual, "Witness", lambda w: w)
+    monkeypatch.setattr(residual, "Loop", Loop)
+    monkeypatch.setattr(residual, "observe", lambda *_: np.zeros(FEATURES, np.float32))
+    env = residual.RealSteps(bench, ACTOR, SMALL, limit=12)
+    env.reset(seed=0)
+    over = False
+    while not over:
+        *_, over, _ = env.step(np.zeros(6, np.float32))
+    assert env.loop.step == 5 and world.looks == 6 and env.real_steps == 11 and not env.affords()

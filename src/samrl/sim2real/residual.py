@@ -94,11 +94,11 @@ class RealSteps(gymnasium.Env):
     """The world as a Gymnasium environment of residual actions, which counts what it costs.
 
     Attributes:
-        real_steps: acts and looks so far, each one step.
+        real_steps: acts and looks so far, each one step; limit: of them. An episode that would go beyond is cut short.
     """
 
-    def __init__(self, bench: Bench, actor: Actor, settings: ResidualSettings) -> None:
-        self.bench, self.actor, self.s, self.real_steps = bench, actor, settings, 0
+    def __init__(self, bench: Bench, actor: Actor, settings: ResidualSettings, limit: int) -> None:
+        self.bench, self.actor, self.s, self.real_steps, self.limit = bench, actor, settings, 0, limit
         self.observation_space, self.action_space = SEES, SAYS
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
@@ -117,8 +117,14 @@ class RealSteps(gymnasium.Env):
         measures = self._measures()
         won, cost = bool(b.task.success(measures)), float(b.task.cost(measures))
         reward, self.cost = self.s.success * won + 0.1 * (self.cost - cost), cost
-        over = self.loop.step >= b.task.horizon
-        return (self._sense() if not won else self.seen), reward, won, over and not won, {"success": won}
+        over = self.loop.step >= b.task.horizon or not self.affords()
+        if not won and self.affords():
+            self._sense()
+        return self.seen, reward, won, over and not won, {"success": won}
+
+    def affords(self) -> bool:
+        """Whether one more control step stays within the limit: two looks where a body has to be located first, and an act."""
+        return self.real_steps + 3 <= self.limit
 
     def _sense(self) -> np.ndarray:
         looked = self.witness.looks
