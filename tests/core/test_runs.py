@@ -14,7 +14,7 @@ CONFIG = {"task": "peg-insertion", "seed": 3, "values": {"friction": (0.1, 0.5)}
 
 
 def episode(seed, world="pybullet"):
-    return {"seed": seed, "world": world, "settings": "nominal", "success": True}
+    return {"seed": seed, "world": world, "settings": "nominal", "variant": "full", "success": True}
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def test_episodes_are_ordered_whatever_order_they_ended_in(folder):
     for seed, world in ((7, "pybullet"), (5, "pybullet"), (9, "mujoco")):
         folder.append_episode(episode(seed, world))
     assert [e["seed"] for e in folder.episodes()] == [9, 5, 7]
-    assert folder.done_seeds("pybullet", "nominal") == {5, 7}
+    assert folder.done_seeds("pybullet", "nominal", "full") == {5, 7}
 
 
 @pytest.mark.parametrize("torn", [b'{"seed": 2, "wor', b"\xff\xfe", b'{"seed": 2}'])

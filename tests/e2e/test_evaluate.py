@@ -103,4 +103,4 @@ def test_the_witness_tells_the_controller_nothing_that_the_world_does_not(bench)
 
     witness = evaluate.Witness(bench.world)
     public = {n for n in dir(witness) if not n.startswith("_")}
-    assert public - {"truths", "applied"} == {n for n in (*World.__annotations__, *vars(World)) if not n.startswith("_")}
+    assert public - {"truths", "applied", "looks"} == {n for n in (*World.__annotations__, *vars(World)) if not n.startswith("_")}
