@@ -75,7 +75,7 @@ def brain_of(folder: RunFolder) -> Brain:
     brain = untrained(read_plan(folder))
     parts: dict[str, nn.Module] = {EXPERT: brain.expert.policy, SENSING: brain.sensing, ACTOR: brain.actor, Q: brain.q}
     for name, net in parts.items():
-        if (path := folder.path / LEARN / name).exists():
+        if (path := folder.path / LEARN / name).exists() or folder.is_done(LEARN):
             load(net, path)
         net.eval()
     for name in (EXPERT, SENSING):

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from samrl.benches import ACTOR, EXPERT, SENSING, STUDY, Brain, Q, brain_of, save, twin_world
 from samrl.core import pool, runs
@@ -130,7 +129,7 @@ def _q(folder: RunFolder) -> None:
         tell = lambda i, loss: advance(note=f"held-out loss {loss:.3f}")  # noqa: E731
         generator = torch.Generator().manual_seed(plan.seed_of(7))
         sight, action = q_function.imagine(rows, brain.actor, brain.fine_eye, brain.shell, generator)
-        history = q_function.fit(brain.q, sight, action, rows, s, generator, tell)
+        history = q_function.fit(brain.q, brain.actor, sight, action, rows, s, generator, tell)
     _write_history(stage, "q", history)
     save(brain.q, stage / Q)
 
@@ -208,11 +207,7 @@ def _state(tools: Tools, index: int) -> dict[str, Any]:
 
 def _read_rows(path: Path) -> Rows:
     with np.load(path, allow_pickle=False) as file:
-        return Rows(**{name: _tensor(file[name]) for name in file})
-
-
-def _tensor(x: np.ndarray) -> Tensor:
-    return torch.from_numpy(x)
+        return Rows(**{name: torch.from_numpy(file[name]) for name in file})
 
 
 def _write_history(stage: Path, name: str, values: list[float]) -> None:

@@ -111,8 +111,19 @@ def test_q_learns_on_which_side_the_return_is(stage: Rehearsal, learners) -> Non
     view = SHELL.draw(400, generator)
     rows = Rows.of(many, view, (view[:, 0] > 0).float(), torch.zeros(400, 4))
     sight, action = imagine(rows, actor, eye, SHELL, generator)
-    losses = q_function.fit(q, sight, action, rows, QSettings(updates=150, batch=32), generator)
+    losses = q_function.fit(q, actor, sight, action, rows, QSettings(updates=150, batch=32), generator)
     assert min(losses) < 0.4, "a coin has .69"
+
+
+def test_q_begins_with_what_the_actor_has_learned(stage: Rehearsal, learners) -> None:
+    eye, actor, _ = learners
+    generator = torch.Generator().manual_seed(8)
+    q, view = QFunction(actor, 2, generator), SHELL.draw(stage.count, generator)
+    learned = Actor(stage.expert.policy, generator)  # other weights than those there when q was made
+    rows = Rows.of(stage, view, torch.ones(stage.count), torch.zeros(stage.count, 4))
+    sight, action = imagine(rows, learned, eye, SHELL, generator)
+    q_function.fit(q, learned, sight, action, rows, QSettings(updates=1, learning_rate=0.0), generator)
+    assert all(torch.equal(a, b) for a, b in zip(q.trunks.parameters(), learned.trunks.parameters(), strict=True))
 
 
 def test_a_study_says_where_each_way_of_choosing_ends(stage: Rehearsal, learners) -> None:

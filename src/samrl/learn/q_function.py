@@ -3,12 +3,14 @@ there (SAM-RL Sec. III-D). An ensemble, so that it knows what it has not seen. I
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor, nn
 
+from samrl.core.errors import NonFiniteError
 from samrl.core.nets import mlp
 from samrl.learn.actor import WIDTHS, Actor, Eye, Sight, Trunk
 from samrl.learn.rehearsal import Rehearsal, Shell, believed
@@ -45,25 +47,24 @@ class QSettings:
 
 class QFunction(nn.Module):
     """(Sight (n), action (n, 6) in its limits, area (n, B) of each body that the estimate rests on so far [cm²]) -> returns
-    (n, HEADS) in [0, 1]. What was well seen need not be seen again. Its trunks start as the actor's. On the way it says how exact
-    a look from there would be (Rehearsal.precision), of which there is more to learn from than of returns."""
+    (n, HEADS) in [0, 1]. What was well seen need not be seen again. On the way it says how exact a look from
+    there would be (Rehearsal.precision), of which there is more to learn from than of returns."""
 
     limits: Tensor
-    seen: Tensor  # channels: colour alone, whose gradient knows of edges, as that of depth does not
+    channels: Tensor  # colour alone, whose gradient knows of edges, as that of depth does not
 
     def __init__(self, actor: Actor, bodies: int, generator: torch.Generator) -> None:
         super().__init__()
         self.trunks = nn.ModuleList(Trunk(generator) for _ in WIDTHS)
-        self.trunks.load_state_dict(actor.trunks.state_dict())
         inputs = 256 * len(WIDTHS) + 10
         self.precision = mlp([inputs, 128, 2 * bodies], generator, 0.1)
         self.heads = nn.ModuleList(mlp([inputs + 6 + 3 * bodies, 128, 1], generator, 0.1) for _ in range(HEADS))
         self.register_buffer("limits", actor.policy.limits.clone())
-        self.register_buffer("seen", torch.tensor([1.0, 1.0, 1.0, 0.0, 0.0])[:, None, None], persistent=False)
+        self.register_buffer("channels", torch.tensor([1.0, 1.0, 1.0, 0.0, 0.0])[:, None, None], persistent=False)
 
     def parts(self, sight: Sight, action: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
         """Logits of the returns (n, HEADS), and the precision (n, 2 B)."""
-        images = sight.images * self.seen
+        images = sight.images * self.channels
         crops = torch.cat([trunk(images[:, i]) for i, trunk in enumerate(self.trunks)] + [sight.pose], -1)
         precision = self.precision(crops)
         x = torch.cat([crops, action / self.limits, precision, (1 + seen).log()], -1)
@@ -154,14 +155,16 @@ def imagine(rows: Rows, actor: Actor, eye: Eye, shell: Shell, generator: torch.G
 
 
 def fit(
-    q: QFunction, sight: Sight, action: Tensor, rows: Rows, s: QSettings, generator: torch.Generator,
+    q: QFunction, actor: Actor, sight: Sight, action: Tensor, rows: Rows, s: QSettings, generator: torch.Generator,
     progress: Callable[[int, float], None] | None = None,
 ) -> list[float]:  # fmt: skip
-    """Regress by cross-entropy on returns in [0, 1]; each head sees a sample of its own (bootstrap). The last tenth of the rows
+    """Regress by cross-entropy on returns in [0, 1]; each head sees a sample of its own (bootstrap). The trunks
+    begin as the actor's. The last tenth of the rows
     is held out, and the weights that were best on it are kept. Returns the losses on it, one every CHECK updates."""
+    q.trunks.load_state_dict(actor.trunks.state_dict())
     m = len(rows.value)
     tried = rows.value.isfinite()
-    train, held_out = torch.arange(m).tensor_split([m - m // 10])
+    train, held_out = torch.arange(m).tensor_split([m - max(1, m // 10)])
     counts = torch.poisson(torch.ones(m, HEADS), generator=generator) * tried[:, None]
     optimizer = torch.optim.AdamW(q.parameters(), s.learning_rate, weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, s.updates, s.learning_rate / 20)
@@ -190,6 +193,8 @@ def fit(
         if i % CHECK == CHECK - 1 or i == s.updates - 1:
             q.eval()
             history.append(judged())
+            if not math.isfinite(history[-1]):
+                raise NonFiniteError("Q's loss on the rows that are held out is not finite.")
             if history[-1] <= min(history):
                 kept = {name: w.clone() for name, w in q.state_dict().items()}
         if progress:
