@@ -4,7 +4,7 @@ file and is left alone once that is there; each piece of work seeds itself."""
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from functools import partial
@@ -34,6 +34,7 @@ TRIALS, HISTORY, LOOKS, RETURNS, STATES = "trials.json", "history.json", "looks.
 SALIENCY = "saliency.npz"
 VIEWS = 4  # looks tried in a scene
 BATCH = 64  # environments of the actor's training
+Work = Callable[["Tools", int], dict[str, Any]]
 LOOK, RETURN, STATE = 10_000, 20_000, 30_000  # where the seeds of these pieces of work begin
 
 
@@ -78,13 +79,7 @@ def _looks(folder: RunFolder, workers: int) -> None:
     if (stage / SENSING).exists():
         return
     every = range(LOOK, LOOK + plan.values.looks)
-    done = {line["index"] for line in runs.read_lines(stage / LOOKS)}
-    todo = [i for i in every if i not in done]
-    with track("2/3 learn: what looks are worth", len(every), len(done)) as advance:
-        for line in pool.fan_out(partial(Tools.of, folder), _look, todo, workers):
-            runs.append_line(stage / LOOKS, runs.to_json(line, stage / LOOKS))
-            advance()
-    lines = sorted(runs.read_lines(stage / LOOKS), key=lambda line: line["index"])
+    lines = _lines(folder, "what looks are worth", LOOKS, _look, every, workers)
     rows = [row for line in lines for row in line["rows"]]
     net, _ = sensing.fit(*table(rows, brain_of(folder).expert), seed=plan.seed_of(4))
     save(net, stage / SENSING)
@@ -140,13 +135,7 @@ def _study(folder: RunFolder, workers: int) -> None:
     if (stage / STUDY).exists():
         return
     every = range(STATE, STATE + plan.values.study.states)
-    done = {line["index"] for line in runs.read_lines(stage / STATES)}
-    todo = [i for i in every if i not in done]
-    with track("2/3 learn: what views are worth", len(every), len(done)) as advance:
-        for line in pool.fan_out(partial(Tools.of, folder), _state, todo, workers):
-            runs.append_line(stage / STATES, runs.to_json(line, stage / STATES))
-            advance()
-    states = sorted(runs.read_lines(stage / STATES), key=lambda line: line["index"])
+    states = _lines(folder, "what views are worth", STATES, _state, every, workers)
     with Tools.of(folder) as tools:
         image, strength = saliency(tools.rehearsal(4, plan.seed_of(8)), tools.brain.actor, tools.brain.eye)
     runs.write_arrays(stage / SALIENCY, {"image": image.numpy(), "strength": strength.numpy()})
@@ -154,6 +143,18 @@ def _study(folder: RunFolder, workers: int) -> None:
 
 
 # Pieces of work, by several processes
+
+
+def _lines(folder: RunFolder, what: str, name: str, work: Work, every: Sequence[int], workers: int) -> list[dict[str, Any]]:
+    """A line for each index, in their order; each is on disk in the file `name` when it is done, and not worked out again."""
+    path = folder.stage(LEARN) / name
+    done = {line["index"] for line in runs.read_lines(path)}
+    todo = [i for i in every if i not in done]
+    with track(f"2/3 learn: {what}", len(every), len(done)) as advance:
+        for line in pool.fan_out(partial(Tools.of, folder), work, todo, workers):
+            runs.append_line(path, runs.to_json(line, path))
+            advance()
+    return sorted(runs.read_lines(path), key=lambda line: line["index"])
 
 
 @dataclass
