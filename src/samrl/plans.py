@@ -68,7 +68,7 @@ PRESETS = {
         StudySettings(states=12, views=16), 30,
     ),
     "full": Preset(
-        20, TrainSettings(iterations=300, batch=64), 100, 500, DaggerSettings(iterations=2000),
+        20, TrainSettings(iterations=300, batch=64), 100, 500, DaggerSettings(iterations=2400),
         QSettings(batches=80, updates=1800), StudySettings(states=50), 70, residual=800,
     ),
 }  # fmt: skip

@@ -24,7 +24,7 @@ HALF = torch.ops.mkldnn._is_mkldnn_bf16_supported()  # convolutions train in hal
 
 @dataclass(frozen=True)
 class Sight:
-    """What the actor sees. images: (n, 2, 5, S, S); pose: (n, 10) the world's vertical and the tool's axes in the camera's frame
+    """What the actor sees. images: (n, 2, S, S, 5); pose: (n, 10) the world's vertical and the tool's axes in the camera's frame
     and the tip's depth; R_WC: (n, 3, 3); lead: (n, 6) of the command before the measured pose."""
 
     images: Tensor
@@ -68,11 +68,11 @@ class Eye:
         pose = torch.cat(
             [R_CW[:, :, 2], (R_CW @ X_WE[:, :3, 2:3])[..., 0], (R_CW @ X_WE[:, :3, 0:1])[..., 0], 2 * z[:, None] - 1], -1
         )
-        return Sight(torch.stack(images, 1).permute(0, 1, 4, 2, 3), pose, X_WC[:, :3, :3], lie.local(X_WE, command.X_WE))
+        return Sight(torch.stack(images, 1), pose, X_WC[:, :3, :3], lie.local(X_WE, command.X_WE))
 
 
 class Trunk(nn.Module):
-    """A crop (n, 5, S, S) -> features (n, 256): convolutions that know where they look (two coordinate channels)."""
+    """A crop (n, S, S, 5) -> features (n, 256): convolutions that know where they look."""
 
     grid: Tensor
 
@@ -80,21 +80,28 @@ class Trunk(nn.Module):
         super().__init__()
         line = (torch.arange(SIZE) + 0.5) / SIZE * 2 - 1
         self.register_buffer("grid", torch.stack(torch.meshgrid(line, line, indexing="ij"))[None], persistent=False)
-        widths, layers = [CHANNELS + 2, 24, 32, 48, 64], []
+        widths, layers = [CHANNELS, 24, 32, 48, 64], []
+        self.place = _convolution(2, widths[1], generator)  # of the grid, once for the whole batch
         for a, b in zip(widths[:-1], widths[1:], strict=True):
-            conv = nn.Conv2d(a, b, 3, stride=2, padding=1)
-            nn.init.kaiming_normal_(conv.weight, nonlinearity="relu", generator=generator)
-            assert conv.bias is not None
-            nn.init.zeros_(conv.bias)
-            layers += [conv, nn.ReLU()]
-        self.convolutions = nn.Sequential(*layers).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            layers += [_convolution(a, b, generator), nn.BatchNorm2d(b), nn.ReLU(inplace=True)]
+        self.first, self.convolutions = layers[0], nn.Sequential(*layers[1:])
         self.rest = nn.Sequential(nn.Flatten(), mlp([64 * (SIZE // 16) ** 2, 256], generator), nn.ELU())
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, image: Tensor) -> Tensor:
-        x = torch.cat([image, self.grid.expand(len(image), -1, -1, -1)], 1).contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.training and HALF):
-            x = self.convolutions(x)
+        half = self.training and HALF
+        image = image.to(torch.bfloat16 if half else self.grid.dtype).permute(0, 3, 1, 2)
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            x = self.convolutions(self.first(image) + self.place(self.grid))
         return self.rest(x.float())
+
+
+def _convolution(a: int, b: int, generator: torch.Generator) -> nn.Conv2d:
+    conv = nn.Conv2d(a, b, 3, stride=2, padding=1)
+    nn.init.kaiming_normal_(conv.weight, nonlinearity="relu", generator=generator)
+    assert conv.bias is not None
+    nn.init.zeros_(conv.bias)
+    return conv
 
 
 class Actor(nn.Module):
@@ -120,9 +127,9 @@ class Actor(nn.Module):
         return tip, axis, self.policy(tip, axis, sight.lead)
 
     def loss(self, sight: Sight, tip: Tensor, axis: Tensor, action: Tensor) -> Tensor:
-        """Absolute errors of separation, each against its own size (so that a millimetre counts near the target), and of the
-        action in its limits."""
+        """Absolute errors of separation, each against its own size (so that a millimetre counts near the target, though not so
+        much that what cannot be seen there drowns the rest), and of the action in its limits."""
         tip_, axis_, action_ = self(sight)
-        far = (tip_ - tip).abs().sum(-1) / (tip.norm(dim=-1) + 0.003)
-        turned = (axis_ - axis).abs().sum(-1) / (axis.norm(dim=-1) + 0.02)
-        return (far + 0.5 * turned + ((action_ - action) / self.policy.limits).abs().mean(-1)).mean()
+        far = (tip_ - tip).abs().sum(-1) / (tip.norm(dim=-1) + 0.02)
+        turned = (axis_ - axis).abs().sum(-1) / (axis.norm(dim=-1) + 0.05)
+        return (2 * far + 0.5 * turned + ((action_ - action) / self.policy.limits).abs().mean(-1)).mean()

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -26,7 +26,7 @@ class DaggerSettings:
     iterations: int = 800
     updates: int = 4
     batch: int = 64
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     least_share: float = 0.1
     move: int = 6
     capacity: int = 16_000
@@ -34,34 +34,33 @@ class DaggerSettings:
     episode: int = 60
 
 
-@dataclass
 class Memory:
     """The last `capacity` samples: sights (images in half precision), labels and, beside them, how far the load is."""
 
-    capacity: int
-    sights: list[Sight] = field(default_factory=list)
-    labels: list[tuple[Tensor, ...]] = field(default_factory=list)
+    def __init__(self, capacity: int) -> None:
+        self.capacity, self.count, self.next = capacity, 0, 0
+        self.kept: list[Tensor] = []
 
     def add(self, sight: Sight, *labels: Tensor) -> None:
-        self.sights.append(Sight(sight.images.half(), sight.pose, sight.R_WC, sight.lead))
-        self.labels.append(labels)
-        while len(self.sights) * len(self.sights[0].pose) > self.capacity:
-            self.sights.pop(0)
-            self.labels.pop(0)
+        """A batch of samples (n), in the place of the oldest; the first label is the separation."""
+        parts = [sight.images.half(), sight.pose, sight.R_WC, sight.lead, *labels]
+        if not self.kept:
+            self.kept = [x.new_empty((self.capacity, *x.shape[1:])) for x in parts]
+        n = len(sight.pose)
+        rows = (self.next + torch.arange(n)) % self.capacity
+        for kept, x in zip(self.kept, parts, strict=True):
+            kept[rows] = x
+        self.next, self.count = (self.next + n) % self.capacity, min(self.count + n, self.capacity)
 
     def draw(self, count: int, near: float, generator: torch.Generator) -> tuple[Sight, list[Tensor]]:
         """`count` samples, half of them with the first label shorter than `near`, where there are any."""
-        n = len(self.sights[0].pose)
-        distance = torch.cat([label[0].norm(dim=-1) for label in self.labels])
-        weight = torch.ones(len(distance))
-        close = distance < near
+        close = self.kept[4][: self.count].norm(dim=-1) < near
+        weight = torch.ones(self.count)
         if 0 < int(close.sum()) < len(close):
             weight = torch.where(close, 1 / close.sum(), 1 / (~close).sum())
-        rows = torch.multinomial(weight, count, replacement=True, generator=generator).tolist()
-        pick = lambda i: self.sights[i // n][torch.tensor([i % n])]  # noqa: E731
-        sight = Sight.cat([pick(i) for i in rows])
-        labels = [torch.stack([self.labels[i // n][k][i % n] for i in rows]) for k in range(len(self.labels[0]))]
-        return Sight(sight.images.float(), sight.pose, sight.R_WC, sight.lead), labels
+        rows = torch.multinomial(weight, count, replacement=True, generator=generator)
+        picked = [x[rows] for x in self.kept]
+        return Sight(*picked[:4]), picked[4:]
 
 
 def train(

@@ -60,7 +60,7 @@ class QFunction(nn.Module):
         self.precision = mlp([inputs, 128, 2 * bodies], generator, 0.1)
         self.heads = nn.ModuleList(mlp([inputs + 6 + 3 * bodies, 128, 1], generator, 0.1) for _ in range(HEADS))
         self.register_buffer("limits", actor.policy.limits.clone())
-        self.register_buffer("channels", torch.tensor([1.0, 1.0, 1.0, 0.0, 0.0])[:, None, None], persistent=False)
+        self.register_buffer("channels", torch.tensor([1.0, 1.0, 1.0, 0.0, 0.0]), persistent=False)
 
     def parts(self, sight: Sight, action: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
         """Logits of the returns (n, HEADS), and the precision (n, 2 B)."""

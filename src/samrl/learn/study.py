@@ -103,8 +103,8 @@ def saliency(stage: Rehearsal, actor: Actor, eye: Eye) -> tuple[Tensor, Tensor]:
     images = sight.images.clone().requires_grad_(True)
     tip, *_ = actor(replace(sight, images=images))
     (gradient,) = torch.autograd.grad(tip.norm(dim=-1).sum(), images)
-    strength = gradient.abs().sum(2)
-    return sight.images[:, :, :3].permute(0, 1, 3, 4, 2) + 0.5, strength / strength.amax((-2, -1), keepdim=True)
+    strength = gradient.abs().sum(-1)
+    return sight.images[..., :3] + 0.5, strength / strength.amax((-2, -1), keepdim=True)
 
 
 def gradient_cosine(chooser: Viewpoint, at: Situation, view: Tensor) -> float:
