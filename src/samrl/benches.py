@@ -11,7 +11,7 @@ from typing import cast
 import torch
 from safetensors import SafetensorError
 from safetensors import torch as safetensors
-from torch import nn
+from torch import Tensor, nn
 
 from samrl.core import runs
 from samrl.core.errors import RunFolderError
@@ -39,6 +39,7 @@ from samrl.worlds.sensor import SensorNoise
 
 EXPERT, SENSING, ACTOR, Q = (f"{name}.safetensors" for name in ("expert", "sensing", "actor", "q"))
 STUDY, RESIDUAL = "study.json", "residual.pt"
+FIXED = {"fixed-trained": "fixed_trained.safetensors", "fixed-equal": "fixed_equal.safetensors"}  # actors by variant
 
 
 @dataclass
@@ -105,14 +106,26 @@ def agent_of(brain: Brain, folder: RunFolder, variant: str) -> Agent:
         return ByExpert(expert)
     if variant in ("no-viewpoint", "black", "other"):
         return ByActor(expert, brain.actor, brain.eye, "" if variant == "no-viewpoint" else variant)
-    if variant == "fixed-view":
-        views = read_json(folder.path / LEARN / STUDY)["nine"]
-        return FromView(brain.viewpoint(), expert, brain.eye, torch.tensor([v["view"] for v in views]))
+    if variant == "fixed-view" or variant in FIXED:
+        actor = fixed_actor(folder, FIXED[variant]) if variant in FIXED else brain.actor
+        return FromView(expert, actor, brain.eye, brain.shell, best_views(folder))
     if variant == "random-direction":
         return chosen(brain.viewpoint(ViewSettings(random=True)))
     if variant == "single-start":
         return chosen(brain.viewpoint(ViewSettings(candidates=1, refined=1, steps=12)))
     return chosen(brain.viewpoint(), blind=variant == "random-view", by_expert=variant == "expert-views")
+
+
+def best_views(folder: RunFolder) -> Tensor:
+    """The nine fixed views (9, 3), best first."""
+    return torch.tensor([v["view"] for v in read_json(folder.path / LEARN / STUDY)["nine"]])
+
+
+def fixed_actor(folder: RunFolder, name: str) -> Actor:
+    """The actor that was trained for the best fixed view, from the file of that name."""
+    actor = untrained(read_plan(folder)).actor
+    load(actor, folder.path / LEARN / name)
+    return actor.eval()
 
 
 def bench_of(folder: RunFolder, world: str, settings: str, variant: str) -> Bench:
@@ -124,8 +137,8 @@ def bench_of(folder: RunFolder, world: str, settings: str, variant: str) -> Benc
     dumps = folder.path / (SIM2REAL if folder.is_done(LEARN) else REAL2SIM)
     return Bench(
         made, brain.expert.model, chosen.task_for(task), agent_of(brain, folder, variant), (world, settings, variant), dumps,
-        segment=SEGMENT[plan.masks], updates=variant != "no-update",
-        residual=_residual(folder, brain) if variant == "full" else None,
+        segment=SEGMENT["segmenter" if variant == "segmenter" else plan.masks], updates=variant != "no-update",
+        residual=_residual(folder, brain) if variant in ("full", "segmenter") else None,
     )  # fmt: skip
 
 

@@ -112,8 +112,9 @@ def evaluate(
         seeds: of the episodes, A:B, from A up to but not with B.
         world: pybullet, mujoco, or twin, which is 𝓜 itself (default: the run's).
         settings: the world's settings (default: the run's).
-        variant: full, or what it is compared with: no-residual, no-viewpoint, fixed-view, random-view, random-direction,
-            single-start, no-update, expert, expert-views, black, other (default: full).
+        variant: full, or what it is compared with: no-residual, no-viewpoint, fixed-view, fixed-trained, fixed-equal,
+            random-view, random-direction, single-start, no-update, expert, expert-views, black, other, segmenter
+            (default: full).
         workers: processes at once (default: as many as there are cores, 8 at most).
     """
     from samrl import pipeline

@@ -6,7 +6,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from samrl.benches import ACTOR, EXPERT, SENSING, STUDY, Brain, Q, brain_of, save, twin_world
+from samrl.benches import ACTOR, EXPERT, FIXED, SENSING, STUDY, Brain, Q, best_views, brain_of, save, twin_world, untrained
 from samrl.core import pool, runs
 from samrl.core.progress import track
 from samrl.core.runs import LEARN, RunFolder, read_json, write_json
@@ -140,6 +140,28 @@ def _study(folder: RunFolder, workers: int) -> None:
         image, strength = saliency(tools.rehearsal(4, plan.seed_of(8)), tools.brain.actor, tools.brain.eye)
     runs.write_arrays(stage / SALIENCY, {"image": image.numpy(), "strength": strength.numpy()})
     write_json(stage / STUDY, {"nine": best_of_nine(states)})
+
+
+def learn_fixed(folder: RunFolder, variant: str) -> None:
+    """Train an actor for the best fixed view alone, once: as long as the actor was (and no shorter), or until its loss is that
+    actor's last one."""
+    plan, path = read_plan(folder), folder.stage(LEARN) / FIXED[variant]
+    if path.exists():
+        return
+    brain = brain_of(folder)
+    (yaw, pitch, radius), s = best_views(folder)[0].tolist(), plan.values.dagger
+    shell = replace(brain.shell, yaw=(yaw, yaw), pitch=(pitch, pitch), radius=(radius, radius))
+    if variant == "fixed-equal":
+        s = replace(s, enough=dagger.smooth(read_json(folder.path / LEARN / HISTORY)["actor"]))
+    actor = untrained(plan).actor
+    actor.policy.load_state_dict(brain.expert.policy.state_dict())
+    actor.policy.requires_grad_(False)
+    rehearsal = Rehearsal(brain.expert, brain.sensing, shell, BATCH, torch.Generator().manual_seed(plan.seed_of(6)))
+    with track(f"learn: an actor for the best fixed view, {variant}", s.iterations) as advance:
+        tell = lambda i, loss: advance(note=f"loss {loss:.2f}")  # noqa: E731
+        history = dagger.train(actor, brain.eye, rehearsal, s, tell)
+    _write_history(path.parent, variant, history)
+    save(actor, path)
 
 
 # Pieces of work, by several processes

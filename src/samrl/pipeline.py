@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from samrl.benches import RESIDUAL, bench_of, brain_of
+from samrl.benches import FIXED, RESIDUAL, bench_of, brain_of
 from samrl.core import runs
 from samrl.core.errors import RunFolderError, SamrlError
 from samrl.core.progress import track
 from samrl.core.runs import LEARN, REAL2SIM, SIM2REAL, RunFolder, read_json, write_json
-from samrl.learning import STATES, TRIALS, learn, timed
+from samrl.learning import STATES, TRIALS, learn, learn_fixed, timed
 from samrl.plans import FIRST_SEED, VARIANTS, Plan, check_name, make_plan, read_plan
 from samrl.sim2real import summary
 from samrl.sim2real.evaluate import Record, run_many, run_one
@@ -135,6 +135,8 @@ def evaluate(
         raise RunFolderError(f"{path} has not learned everything yet; go on with `samrl run {plan.task} --out {path} --resume`.")
     chosen = make_plan(plan.task, world=world or plan.world, settings=settings or plan.settings)
     with folder.lock():
+        if variant in FIXED:
+            learn_fixed(folder, variant)
         sim2real(folder, chosen.world, chosen.settings, variant, seeds, workers)
         summarize(folder)
     return folder

@@ -28,6 +28,8 @@ VARIANTS = {
     "no-residual": "the same without the residual",
     "no-viewpoint": "the actor, from the view that the episode starts with",
     "fixed-view": "the actor, from the best of nine views on validation states",
+    "fixed-trained": "from that view, an actor trained for it alone, as long as the other",
+    "fixed-equal": "from that view, an actor trained for it alone until its loss is the other's",
     "random-view": "a new view drawn at random as often as the full way chooses one",
     "random-direction": "views by Q, refined along drawn directions instead of ∂Q/∂camera",
     "single-start": "the paper's ascent: from the present view along ∂Q/∂camera, no other candidates",
@@ -36,6 +38,7 @@ VARIANTS = {
     "expert-views": "views by Q, the expert's policy on the estimate",
     "black": "the actor is shown black images",
     "other": "the actor is shown an image of another episode",
+    "segmenter": "the full way, with masks from the segmenter",
 }
 
 

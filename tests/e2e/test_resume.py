@@ -116,6 +116,18 @@ def test_evaluate_appends_what_is_missing(stubbed, tmp_path):
     assert counts == {("pybullet", "nominal"): 4, ("mujoco", "stress-tight"): 5}
 
 
+@pytest.mark.parametrize("variant", benches.FIXED)
+def test_an_actor_for_the_fixed_view_is_trained_once(stubbed, tmp_path, variant):
+    path = tmp_path / "run"
+    straight(stubbed, path)
+    given = {"world": None, "settings": None, "variant": variant, "workers": 1}
+    stubbed.evaluate(path, seeds=range(10_000, 10_001), **given)
+    weights = (path / runs.LEARN / benches.FIXED[variant]).read_bytes()
+    stubbed.evaluate(path, seeds=range(10_000, 10_002), **given)
+    assert runs.RunFolder(path).done_seeds("pybullet", "nominal", variant) == {10_000, 10_001}
+    assert (path / runs.LEARN / benches.FIXED[variant]).read_bytes() == weights != figures(path)[2][2]
+
+
 def test_evaluate_wants_an_expert(stubbed, tmp_path):
     stubbed.run_real2sim(plans.make_plan("peg-insertion"), tmp_path / "run", resume=False)
     with pytest.raises(RunFolderError, match="has not learned everything yet"):

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from samrl.learn import dagger, q_function, sensing
-from samrl.learn.actor import Actor, Eye
+from samrl.learn.actor import Actor, Eye, Sight
+from samrl.learn.dagger import DaggerSettings
 from samrl.learn.expert import Expert
 from samrl.learn.q_function import QFunction, QSettings, Rows, collect, imagine
 from samrl.learn.rehearsal import Rehearsal, Shell
@@ -93,6 +94,26 @@ def learners(stage: Rehearsal):
     eye = Eye(stage.model, TASK.tip(), supersampling=2)
     actor = Actor(stage.expert.policy, generator).eval()
     return eye, actor, QFunction(actor, 2, generator)
+
+
+def test_memory_keeps_the_last_samples_and_draws_half_of_them_near() -> None:
+    memory, g = dagger.Memory(12), torch.Generator().manual_seed(0)
+    for i in range(5):  # four samples each, one of them near
+        tip = torch.tensor([[0.01], [0.2], [0.3], [0.4]]) * torch.tensor([1.0, 0.0, 0.0])
+        pose, R_WC, lead = torch.zeros(4, 10), torch.eye(3).expand(4, 3, 3), torch.zeros(4, 6)
+        memory.add(Sight(torch.full((4, 2, 2, 2, 5), i), pose, R_WC, lead), tip)
+    sight, (tip,) = memory.draw(400, 0.03, g)
+    assert memory.count == 12 and float(sight.images.min()) == 2 and float(sight.images.max()) == 4
+    assert 0.4 < float((tip.norm(dim=-1) < 0.03).float().mean()) < 0.6
+
+
+def test_training_ends_where_it_is_enough(stage: Rehearsal, learners, monkeypatch) -> None:
+    eye = learners[0]
+    monkeypatch.setattr(dagger, "SMOOTH", 2)
+    settings = DaggerSettings(iterations=6, updates=1, batch=4, capacity=32, enough=1e9)
+    learner = Actor(stage.expert.policy, torch.Generator().manual_seed(1))
+    losses = dagger.train(learner, eye, stage.take(torch.arange(4)), settings)
+    assert len(losses) == 2 and not learner.training
 
 
 def test_rows_hold_what_was_tried(stage: Rehearsal, learners) -> None:

@@ -54,7 +54,7 @@ def test_a_random_view_is_a_new_one(brain: Brain) -> None:
 
 def test_a_fixed_view_is_the_first_in_reach(brain: Brain) -> None:
     views = torch.tensor([[0.0, 0.1, 5.0], [0.0, 0.8, 0.4]])  # the first is metres away
-    agent = FromView(brain.viewpoint(FEW), brain.expert, brain.eye, views)
+    agent = FromView(brain.expert, brain.actor, brain.eye, brain.shell, views)
     world = twin_world(TASK, settings.load("nominal"))
     observation = world.reset(3)
     chosen = agent.view(None, observation.X_WC, 0, world.reach)  # type: ignore[arg-type]

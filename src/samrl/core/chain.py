@@ -10,6 +10,8 @@ from torch import Tensor
 
 from samrl.core import lie
 
+ARRIVED = 1e-9  # an error that no further step would mend [m, rad]
+
 
 @dataclass(frozen=True)
 class SerialChain:
@@ -72,9 +74,15 @@ class SerialChain:
         self, X_WT: Tensor, start: Tensor | None = None, iterations: int = 60, rest: float = 0.0
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Inverse kinematics from `start` (*batch, n) or home. Returns q (*batch, n) and what is left of the error:
-        position [m] and angle [rad], each (*batch)."""
+        position [m] and angle [rad], each (*batch). Ends early where all have arrived."""
         q = (self.home if start is None else start).expand(*X_WT.shape[:-2], self.home.shape[0])
         for i in range(iterations):
+            if i % 5 == 0 and not rest and max(float(x.max()) for x in self.missed(q, X_WT)) < ARRIVED:
+                break
             q = self.step_towards(q, X_WT, damping=0.05 if i < iterations // 2 else 0.005, rest=rest)
+        return q, *self.missed(q, X_WT)
+
+    def missed(self, q: Tensor, X_WT: Tensor) -> tuple[Tensor, Tensor]:
+        """How far the tool at q (*batch, n) is from X_WT (*batch, 4, 4): position [m] and angle [rad], each (*batch)."""
         e = lie.local(self.tool(q), X_WT)
-        return q, e[..., :3].norm(dim=-1), e[..., 3:].norm(dim=-1)
+        return e[..., :3].norm(dim=-1), e[..., 3:].norm(dim=-1)

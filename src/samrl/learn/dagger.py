@@ -16,12 +16,15 @@ from samrl.core.errors import NonFiniteError
 from samrl.learn.actor import Actor, Eye, Sight
 from samrl.learn.rehearsal import Rehearsal
 
+SMOOTH = 50  # iterations
+
 
 @dataclass(frozen=True)
 class DaggerSettings:
     """iterations: of one control step in every environment and `updates` steps of Adam on `batch` samples; share: of actions
     that are the expert's, falling from 1 to `least_share` over the first half; move: iterations between new views of all cameras;
-    capacity: samples that are kept; near [m]: half of each batch comes from where the load is nearer to its target."""
+    capacity: samples that are kept; near [m]: half of each batch comes from where the load is nearer to its target; enough: the
+    training ends where the mean loss of the last SMOOTH iterations is no more than that."""
 
     iterations: int = 800
     updates: int = 4
@@ -32,6 +35,7 @@ class DaggerSettings:
     capacity: int = 16_000
     near: float = 0.03
     episode: int = 60
+    enough: float = 0.0
 
 
 class Memory:
@@ -63,6 +67,11 @@ class Memory:
         return Sight(*picked[:4]), picked[4:]
 
 
+def smooth(history: list[float]) -> float:
+    """The mean of the last SMOOTH losses."""
+    return sum(history[-SMOOTH:]) / len(history[-SMOOTH:])
+
+
 def train(
     actor: Actor, eye: Eye, stage: Rehearsal, s: DaggerSettings, progress: Callable[[int, float], None] | None = None
 ) -> list[float]:
@@ -92,6 +101,9 @@ def train(
             if learning:
                 history.append(learning.result())
                 acting.load_state_dict(actor.state_dict())
+                if len(history) >= SMOOTH and smooth(history) <= s.enough:
+                    learning = None
+                    break
             batches = [memory.draw(s.batch, s.near, generator) for _ in range(s.updates)]
             learning = thread.submit(learn, batches)
             if progress:

@@ -14,6 +14,8 @@ from samrl.learn.rehearsal import Shell
 from samrl.model.model import Command
 from samrl.model.scene import State, Twin
 
+SHARES = (1.0, 0.5, 0.2)  # of the longest step, tried at once
+
 
 @dataclass(frozen=True)
 class Situation:
@@ -35,14 +37,14 @@ class Situation:
 
 @dataclass(frozen=True)
 class ViewSettings:
-    """candidates: views ranked; refined: of the best, how many follow the gradient; steps, rate: of that ascent (rate: of yaw and
-    pitch [rad] and radius [m], first step); travel: what a radian of way costs, in units of the return; doubt: how much the
+    """candidates: views ranked; refined: of the best, how many follow the gradient; steps, rate: of that ascent, and the longest
+    step, of yaw and pitch [rad] and radius [m]; travel: what a radian of way costs, in units of the return; doubt: how much the
     ensemble's standard deviation counts against a view; random: the ascent's directions are drawn, a control for the gradient."""
 
     candidates: int = 24
     refined: int = 1
-    steps: int = 3
-    rate: tuple[float, float, float] = (0.08, 0.08, 0.02)
+    steps: int = 2
+    rate: tuple[float, float, float] = (0.15, 0.15, 0.04)
     travel: float = 0.02
     doubt: float = 0.0
     random: bool = False
@@ -84,14 +86,16 @@ class Viewpoint:
         s, best, best_q = self.s, view.clone(), q.clone()
         rate = torch.tensor(s.rate)
         low, high = (torch.tensor([r[i] for r in (self.shell.yaw, self.shell.pitch, self.shell.radius)]) for i in (0, 1))
+        shares = torch.tensor(SHARES)[:, None, None]
         for i in range(s.steps):
             direction = rate * self._uphill(at, best, action, i)
             step = direction / direction.norm(dim=-1, keepdim=True).clamp_min(1e-12) * rate
-            trial = (best + step * 0.7**i).clamp(low, high)
+            trial = (best + step * shares).clamp(low, high)
             with torch.no_grad():
-                value, _ = self.value(at, trial, action)
+                value, _ = self.value(at, trial.flatten(0, 1), action.repeat(len(SHARES), 1))
+            value, which = value.view(len(SHARES), -1).max(0)
             better = value > best_q
-            best = torch.where(better[:, None], trial, best)
+            best = torch.where(better[:, None], trial[which, torch.arange(len(best))], best)
             best_q = torch.where(better, value, best_q)
         return best, best_q
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from samrl.core.types import Reach
 from samrl.learn.actor import Actor, Eye
 from samrl.learn.expert import Expert, random_start
+from samrl.learn.rehearsal import Shell
 from samrl.learn.viewpoint import Situation, Viewpoint
 
 Reaches = Callable[[np.ndarray], Reach]
@@ -85,9 +86,9 @@ class ByActor(ByExpert):
 class FromView(ByActor):
     """The actor, from one view: the first of `views` (k, 3) that the camera arm reaches."""
 
-    def __init__(self, viewpoint: Viewpoint, expert: Expert, eye: Eye, views: Tensor) -> None:
-        super().__init__(expert, viewpoint.actor, eye)
-        self.shell, self.views = viewpoint.shell, views
+    def __init__(self, expert: Expert, actor: Actor, eye: Eye, shell: Shell, views: Tensor) -> None:
+        super().__init__(expert, actor, eye)
+        self.shell, self.views = shell, views
 
     def view(self, at: Situation, X_WC: np.ndarray, step: int, reach: Reaches) -> np.ndarray:
         return self._first(self.views, reach, X_WC) if step == 0 else X_WC
@@ -115,7 +116,7 @@ class ChosenView(FromView):
         blind: bool = False,
         by_expert: bool = False,
     ) -> None:
-        super().__init__(viewpoint, expert, eye, torch.zeros(0, 3))
+        super().__init__(expert, viewpoint.actor, eye, viewpoint.shell, torch.zeros(0, 3))
         self.viewpoint, self.choices, self.blind, self.by_expert = viewpoint, choices, blind, by_expert
         self.begin(0)
 

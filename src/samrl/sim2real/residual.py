@@ -58,7 +58,7 @@ def observe(loop: Loop, action: Tensor, actor: Actor) -> np.ndarray:
 
 
 def near(images: list[RGBD], tip: Tensor) -> Tensor:
-    """The real image around the tip (3) as the actor's nearer trunk takes it (5, S, S): of the regions that were exposed, the one
+    """The real image around the tip (3) as the actor's nearer trunk takes it (S, S, 5): of the regions that were exposed, the one
     whose middle is nearest to the tip."""
 
     def off(image: RGBD) -> float:
@@ -70,7 +70,7 @@ def near(images: list[RGBD], tip: Tensor) -> Tensor:
     color, depth, valid = (torch.as_tensor(np.asarray(x, np.float32)) for x in (image.color, image.depth, image.valid))
     depth = torch.where(valid > 0, (depth - z) / WIDTHS[-1], 0.0).clamp(-2, 2)
     whole = torch.cat([color - 0.5, depth[..., None], valid[..., None]], -1).permute(2, 0, 1)
-    return torch.nn.functional.interpolate(whole[None], (SIZE, SIZE), mode="area")[0]
+    return torch.nn.functional.interpolate(whole[None], (SIZE, SIZE), mode="area")[0].permute(1, 2, 0)
 
 
 class LearnedResidual:

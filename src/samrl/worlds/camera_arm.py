@@ -143,7 +143,7 @@ class CameraArm:
     def plan(self, X_WC: Tensor, q_actor: Tensor) -> Plan:
         """How to take X_WC (4, 4), the acting arm standing at q_actor (7). From where the arm is; then from many starts, of
         which the nearest solution counts; then the farthest reachable pose on the way there."""
-        if self._missed(self.q, X_WC)[0] < 1e-6 and self._missed(self.q, X_WC)[1] < 1e-6:
+        if max(self.chain.missed(self.q, X_WC)) < 1e-6:
             return self._found(self.q)
         q, good = self._try(X_WC[None], self.q[None], q_actor)
         if not bool(good.any()):
@@ -163,7 +163,7 @@ class CameraArm:
         way = lie.retract(here, share[:, None] * lie.local(here, X_WC))
         q, good = self._try(way, self.q.expand(len(way), -1), q_actor)
         last = q[int(torch.nonzero(good).max())] if bool(good.any()) else self.q
-        p_error, r_error = self._missed(tried, X_WC)
+        p_error, r_error = self.chain.missed(tried, X_WC)
         best = int((p_error + 0.1 * r_error).argmin())
         s = self.settings
         if p_error[best] > s.position_tolerance or r_error[best] > s.angle_tolerance:
@@ -191,10 +191,6 @@ class CameraArm:
         moving = self._own.link >= 1  # the base and the first link stand on the table and only turn
         above = own[:, moving][..., 2].amin(-1) - self._own.radius[moving]
         return torch.minimum(between.amin((-1, -2)), above.amin(-1))
-
-    def _missed(self, q: Tensor, X_WC: Tensor) -> tuple[Tensor, Tensor]:
-        e = lie.local(self.chain.tool(q), X_WC)
-        return e[..., :3].norm(dim=-1), e[..., 3:].norm(dim=-1)
 
     def _travel(self, q: Tensor) -> float:
         return float((q - self.q).abs().max()) / self.settings.joint_speed
