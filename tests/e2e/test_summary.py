@@ -13,6 +13,16 @@ def test_wilson(hits, count, low, high):  # third and fourth: Newcombe 1998, Tab
     assert summary.wilson(hits, count) == pytest.approx((low, high), abs=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("counts", "low", "high"),
+    [((36, 12, 2, 0), 0.0569, 0.3404), ((20, 12, 2, 16), 0.0562, 0.3292), ((2, 98, 0, 0), 0.9178, 0.9945)],
+)
+def test_paired_difference(counts, low, high):  # Newcombe 1998, Table II, method 10
+    kinds = [(True, True), (True, False), (False, True), (False, False)]
+    pairs = [kind for kind, count in zip(kinds, counts, strict=True) for _ in range(count)]
+    assert summary.paired_difference(pairs)[1:] == pytest.approx((low, high), abs=1e-4)
+
+
 def record(seed, success=True, step_time=0.1):
     errors = {m: {"mm": float(seed), "deg": 1.0} for m in summary.MOMENTS}
     return {
@@ -34,6 +44,12 @@ def test_figures_of_a_few_episodes():
     assert times["control step: controller"]["value"] == pytest.approx(100.0)
     assert times["control step: all"]["value"] == pytest.approx(300.0)
     assert times["first control step: all"]["value"] == pytest.approx(800.0)
+
+
+def test_a_variant_is_compared_on_the_seeds_that_both_have_tried():
+    full, other = [record(s) for s in range(4)], [{**record(s, s > 2), "variant": "no-update"} for s in range(1, 6)]
+    found = [f for f in summary.figures(full + other)[0] if "less" in f["metric"]]
+    assert [(f["variant"], f["count"], f["value"]) for f in found] == [("no-update", 3, round(2 / 3, 5))]
 
 
 def test_neither_order_nor_speed_changes_a_result():

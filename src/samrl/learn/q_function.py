@@ -33,7 +33,7 @@ class QSettings:
     batches: int = 40
     states: int = 32
     views: int = 4
-    before: int = 24
+    before: int = 40
     glance: int = 2
     after: int = 40
     discount: float = 0.97

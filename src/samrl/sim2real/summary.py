@@ -1,8 +1,8 @@
 """From episode records to the figures of summary.json.
 
 A figure is {"metric", "world", "settings", "variant", "value", "low", "high", "count", "unit"}. Of a share, low and high are
-its 95 % Wilson interval, of a mean its 95 % interval; of everything else the value is the median, low and high the 5th and 95th
-percentiles."""
+its 95 % Wilson interval, of a paired difference Newcombe's, of a mean its 95 % interval; of everything else the value is the
+median, low and high the 5th and 95th percentiles."""
 
 from __future__ import annotations
 
@@ -27,9 +27,11 @@ def figures(episodes: Iterable[Record]) -> tuple[list[Figure], list[Figure]]:
     """(results, times) of all episodes, by world, settings and variant. Only the times depend on the machine's speed."""
     results: list[Figure] = []
     times: list[Figure] = []
+    episodes = list(episodes)
+    won = {episode_key(e): bool(e["success"]) for e in episodes}
     for place, group in groupby(sorted(episodes, key=episode_key), key=lambda e: episode_key(e)[:3]):
         records = list(group)
-        results += _outcomes(place, records) + _choices(place, records) + pose_errors(place, records)
+        results += _outcomes(place, records) + _paired(place, won) + _choices(place, records) + pose_errors(place, records)
         times += _step_times(place, records)
     return results, times
 
@@ -40,6 +42,17 @@ def _outcomes(place: Place, records: Sequence[Record]) -> list[Figure]:
     if won:
         figures.append(spread("steps to success", place, [r["steps"] for r in won], "steps"))
     return figures
+
+
+def _paired(place: Place, won: dict[tuple[Any, ...], bool]) -> list[Figure]:
+    """How much more often the whole way succeeds than this variant, on the seeds that both have tried."""
+    world, settings, variant = place
+    full = (world, settings, "full")
+    both = [(won[full + key[3:]], ok) for key, ok in won.items() if key[:3] == place and full + key[3:] in won]
+    if variant == "full" or not both:
+        return []
+    value, low, high = paired_difference(both)
+    return [_figure("success of full less this, same seeds", place, value, low, high, len(both), "share")]
 
 
 def pose_errors(place: Place, records: Sequence[Record], moments: Sequence[str] = MOMENTS) -> list[Figure]:
@@ -165,6 +178,21 @@ def _figure(metric: str, place: Place, value: float, low: float, high: float, co
         "metric": metric, "world": world, "settings": settings, "variant": variant,
         "value": round(value, 5), "low": round(low, 5), "high": round(high, 5), "count": count, "unit": unit,
     }  # fmt: skip
+
+
+def paired_difference(pairs: Sequence[tuple[bool, bool]]) -> tuple[float, float, float]:
+    """Share of the first less that of the second, and its 95 % interval (Newcombe 1998, Statistics in Medicine 17:2635, method
+    10)."""
+    n = len(pairs)
+    both, first, second = (sum(p == kind for p in pairs) for kind in ((True, True), (True, False), (False, True)))
+    neither = n - both - first - second
+    p, q = (both + first) / n, (both + second) / n
+    (p_low, p_high), (q_low, q_high) = wilson(both + first, n), wilson(both + second, n)
+    spread = math.sqrt((both + first) * (second + neither) * (both + second) * (first + neither))
+    excess = both * neither - first * second
+    phi = (max(excess - n / 2, 0) if excess > 0 else excess) / spread if spread else 0.0
+    side = lambda a, b: math.sqrt(max(a * a - 2 * phi * a * b + b * b, 0.0))  # noqa: E731
+    return p - q, p - q - side(p - p_low, q_high - q), p - q + side(p_high - p, q - q_low)
 
 
 def wilson(hits: int, count: int, z: float = 1.959964) -> tuple[float, float]:
