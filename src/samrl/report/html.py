@@ -109,8 +109,10 @@ def _simulated(episodes: list[Record], config: dict[str, Any]) -> str:
 
 
 def _success(results: list[Figure], episodes: list[Record]) -> str:
-    rows = "".join(_success_row(f) for f in results if f["metric"] == "success")
-    head = _row(["world", "settings", "variant", "success", "episodes", "95 % interval (Wilson)", ""], "th")
+    less = {_place(f): f for f in results if f["metric"] == "success of full less this, same seeds"}
+    rows = "".join(_success_row(f, less.get(_place(f))) for f in results if f["metric"] == "success")
+    names = ["world", "settings", "variant", "success", "episodes", "95 % interval (Wilson)", "", "full less this, same seeds"]
+    head = _row(names, "th")
     table = f"<table>{head}{rows}</table>" if rows else "<p class=soft>No episodes yet.</p>"
     return _section("Success", table + "".join(_failed(place, episodes) for place in _places(episodes)))
 
@@ -121,9 +123,12 @@ def _failed(place: Place, episodes: list[Record], most: int = 20) -> str:
     return f"<p class=soft>Failed in {_named(place)}: seeds {', '.join(seeds[:most])}{more}.</p>" if seeds else ""
 
 
-def _success_row(f: Figure) -> str:
+def _success_row(f: Figure, less: Figure | None) -> str:
     big = f"<span class=big>{_percent(f['value'])}</span>"
-    return _row([escape(f["world"]), escape(f["settings"]), escape(f["variant"]), big, _counts(f), _range(f), _interval(f)])
+    than = (
+        f"{_percent(less['value'])} ({_percent(less['low'])} – {_percent(less['high'])}), {less['count']} seeds" if less else ""
+    )
+    return _row([*map(escape, _place(f)), big, _counts(f), _range(f), _interval(f), f"<span class=soft>{than}</span>"])
 
 
 def _expert(folder: RunFolder, results: list[Figure]) -> str:
