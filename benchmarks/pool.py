@@ -1,5 +1,5 @@
-"""Runs that differ only in their training seed, taken together: success by world, settings and variant, the worst training seed by
-name, and the difference to the whole way on the same episodes.
+"""Runs that differ only in their training seed, taken together: success by world, settings and variant, the worst training seed
+by name, and the difference to the whole way on the same episodes.
 
     python benchmarks/pool.py RUN RUN RUN
 """
