@@ -149,7 +149,7 @@ def batch(tools, index):
         "seen": (2,),
         "view": (3,),
         "value": (),
-        "precision": (4,),
+        "precision": (5,),
     }
     rng = np.random.default_rng(tools.plan.seed_of(index))
     return index, {name: rng.random((n, *shape), np.float32) for name, shape in shapes.items()}

@@ -120,7 +120,7 @@ def test_rows_hold_what_was_tried(stage: Rehearsal, learners) -> None:
     eye, actor, _ = learners
     rows = collect(stage.take(torch.arange(4)), actor, eye, QSettings(before=3, after=2, views=2))
     tried = rows.value.isfinite()
-    assert int(tried.sum()) == 8 and rows.belief.shape[1:] == (2, 4, 4) and rows.precision.shape[1:] == (4,)
+    assert int(tried.sum()) == 8 and rows.belief.shape[1:] == (2, 4, 4) and rows.precision.shape[1:] == (5,)
     sight, action = imagine(rows, actor, eye, SHELL, torch.Generator().manual_seed(0))
     assert sight.images.dtype == torch.int8 and len(action) == len(rows.value)
 
@@ -130,7 +130,7 @@ def test_q_learns_on_which_side_the_return_is(stage: Rehearsal, learners) -> Non
     generator = torch.Generator().manual_seed(6)
     many = stage.take(torch.randint(stage.count, (400,), generator=generator))
     view = SHELL.draw(400, generator)
-    rows = Rows.of(many, view, (view[:, 0] > 0).float(), torch.zeros(400, 4))
+    rows = Rows.of(many, view, (view[:, 0] > 0).float(), torch.zeros(400, 5))
     sight, action = imagine(rows, actor, eye, SHELL, generator)
     losses = q_function.fit(q, actor, sight, action, rows, QSettings(updates=150, batch=32), generator)
     assert min(losses) < 0.4, "a coin has .69"
@@ -141,7 +141,7 @@ def test_q_begins_with_what_the_actor_has_learned(stage: Rehearsal, learners) ->
     generator = torch.Generator().manual_seed(8)
     q, view = QFunction(actor, 2, generator), SHELL.draw(stage.count, generator)
     learned = Actor(stage.expert.policy, generator)  # other weights than those there when q was made
-    rows = Rows.of(stage, view, torch.ones(stage.count), torch.zeros(stage.count, 4))
+    rows = Rows.of(stage, view, torch.ones(stage.count), torch.zeros(stage.count, 5))
     sight, action = imagine(rows, learned, eye, SHELL, generator)
     q_function.fit(q, learned, sight, action, rows, QSettings(updates=1, learning_rate=0.0), generator)
     assert all(torch.equal(a, b) for a, b in zip(q.trunks.parameters(), learned.trunks.parameters(), strict=True))

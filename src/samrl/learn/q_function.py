@@ -47,8 +47,8 @@ class QSettings:
 
 class QFunction(nn.Module):
     """(Sight (n), action (n, 6) in its limits, area (n, B) of each body that the estimate rests on so far [cm²]) -> returns
-    (n, HEADS) in [0, 1]. What was well seen need not be seen again. On the way it says how exact a look from
-    there would be (Rehearsal.precision), of which there is more to learn from than of returns."""
+    (n, HEADS) in [0, 1]. What was well seen need not be seen again. On the way it says how exact a look from there would be
+    (Rehearsal.precision), and how exact the actor after it (`unclear`), of which there is more to learn from than of returns."""
 
     limits: Tensor
     channels: Tensor  # colour alone, whose gradient knows of edges, as that of depth does not
@@ -57,13 +57,13 @@ class QFunction(nn.Module):
         super().__init__()
         self.trunks = nn.ModuleList(Trunk(generator) for _ in WIDTHS)
         inputs = 256 * len(WIDTHS) + 10
-        self.precision = mlp([inputs, 128, 2 * bodies], generator, 0.1)
-        self.heads = nn.ModuleList(mlp([inputs + 6 + 3 * bodies, 128, 1], generator, 0.1) for _ in range(HEADS))
+        self.precision = mlp([inputs, 128, 2 * bodies + 1], generator, 0.1)
+        self.heads = nn.ModuleList(mlp([inputs + 6 + 3 * bodies + 1, 128, 1], generator, 0.1) for _ in range(HEADS))
         self.register_buffer("limits", actor.policy.limits.clone())
         self.register_buffer("channels", torch.tensor([1.0, 1.0, 1.0, 0.0, 0.0]), persistent=False)
 
     def parts(self, sight: Sight, action: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits of the returns (n, HEADS), and the precision (n, 2 B)."""
+        """Logits of the returns (n, HEADS), and the precision (n, 2 B + 1)."""
         images = sight.images * self.channels
         crops = torch.cat([trunk(images[:, i]) for i, trunk in enumerate(self.trunks)] + [sight.pose], -1)
         precision = self.precision(crops)
@@ -80,7 +80,8 @@ class Rows:
 
     Attributes:
         q, q_ref: (m, 7); X_WE: (m, 4, 4) commanded; belief: (m, B, 4, 4), see Rehearsal; seen: (m, B) [cm²]. view: (m, 3).
-        value: (m) return with the view held, NaN where that was not tried. precision: (m, 2 B).
+        value: (m) return with the view held, NaN where that was not tried. precision: (m, 2 B + 1) of a look from
+            there, and of the actor after it.
     """
 
     q: Tensor
@@ -111,14 +112,19 @@ def collect(stage: Rehearsal, actor: Actor, eye: Eye, s: QSettings) -> Rows:
     for i in range(int(torch.randint(s.before + 1, (1,), generator=g))):
         if i % s.glance == 0:
             view = stage.shell.draw(stage.count, g)
-            parts.append(Rows.of(stage, view, torch.full((stage.count,), torch.nan), stage.precision(view)))
+            looked = stage.take(torch.arange(stage.count))
+            looked.share = 0.0
+            looked.move(view, torch.ones(stage.count, dtype=torch.bool))
+            precision = torch.cat([stage.precision(view), unclear(looked, actor, eye)], -1)
+            parts.append(Rows.of(stage, view, torch.full((stage.count,), torch.nan), precision))
         stage.act(acted(stage, actor, eye))
     going = (~stage.done).nonzero()[:, 0]
     tried = stage.take(going.repeat_interleave(s.views))
     view = stage.shell.draw(tried.count, g)
-    before = Rows.of(tried, view, torch.zeros(tried.count), tried.precision(view))
+    before, exact = Rows.of(tried, view, torch.zeros(tried.count), torch.zeros(tried.count, 0)), tried.precision(view)
     tried.move(view, torch.ones(tried.count, dtype=torch.bool))
-    return Rows.cat([*parts, replace(before, value=held(tried, actor, eye, s, s.after))])
+    precision = torch.cat([exact, unclear(tried, actor, eye)], -1)
+    return Rows.cat([*parts, replace(before, precision=precision, value=held(tried, actor, eye, s, s.after))])
 
 
 def held(stage: Rehearsal, actor: Actor, eye: Eye, s: QSettings, steps: int) -> Tensor:
@@ -138,6 +144,13 @@ def acted(stage: Rehearsal, actor: Actor, eye: Eye) -> Tensor:
     """The actor's action (n, 6) on what is believed, seen from where the cameras are."""
     with torch.no_grad():
         return actor(eye.see(stage.estimated(), stage.command, stage.X_WC))[2]
+
+
+def unclear(stage: Rehearsal, actor: Actor, eye: Eye) -> Tensor:
+    """How far off the actor is about the separation, seen from where the cameras are: (n, 1), logarithm of [mm]."""
+    with torch.no_grad():
+        tip, *_ = actor(eye.see(stage.estimated(), stage.command, stage.X_WC))
+    return (1e3 * (tip - stage.errors(stage.truth)[0])).norm(dim=-1, keepdim=True).clamp_min(0.1).log()
 
 
 def imagine(rows: Rows, actor: Actor, eye: Eye, shell: Shell, generator: torch.Generator, most: int = 64) -> tuple[Sight, Tensor]:
