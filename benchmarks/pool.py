@@ -1,5 +1,6 @@
 """Runs that differ only in their training seed, taken together: success by world, settings and variant, the worst training seed
-by name, and the difference to the whole way on the same episodes.
+by name, and the difference to the whole way on the same episodes. Intervals are over episodes, for these networks: how much
+trainings differ is seen in the figures by training seed.
 
     python benchmarks/pool.py RUN RUN RUN
 """
@@ -19,14 +20,18 @@ Place = tuple[str, str, str]  # world, settings, variant
 
 def main(paths: list[Path]) -> None:
     won: dict[Place, dict[tuple[int, int], bool]] = defaultdict(dict)  # by training seed and episode's seed
-    plans = set()
+    plans, seen = set(), set()
     for folder in map(runs.open_run, paths):
         training = folder.config["seed"]
-        plans.add(str({k: v for k, v in folder.config.items() if k != "seed"}))
+        if training in seen:
+            raise SamrlError(f"{folder.path} has training seed {training}, and so has another of these runs.")
+        seen.add(training)
+        commit = runs.read_json(folder.path / runs.ENVIRONMENT).get("commit")
+        plans.add(str((commit, {k: v for k, v in folder.config.items() if k != "seed"})))
         for e in folder.episodes():
             won[e["world"], e["settings"], e["variant"]][training, e["seed"]] = e["success"]
     if len(plans) > 1:
-        raise SamrlError("these runs differ in more than their training seed: their figures do not belong together.")
+        raise SamrlError("these runs differ in plan or commit, not in their training seed alone: do not take them together.")
     for place, found in sorted(won.items()):
         print(_line(place, found, won[(*place[:2], "full")]))
 

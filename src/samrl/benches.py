@@ -40,6 +40,7 @@ from samrl.worlds.sensor import SensorNoise
 EXPERT, SENSING, ACTOR, Q = (f"{name}.safetensors" for name in ("expert", "sensing", "actor", "q"))
 STUDY, RESIDUAL = "study.json", "residual.pt"
 FIXED = {"fixed-trained": "fixed_trained.safetensors", "fixed-equal": "fixed_equal.safetensors"}  # actors by variant
+WITHOUT_RESIDUAL = ("no-residual", "expert", "expert-views", "black", "other")  # of all others one thing is taken away
 
 
 @dataclass
@@ -108,7 +109,8 @@ def agent_of(brain: Brain, folder: RunFolder, variant: str) -> Agent:
         return ByActor(expert, brain.actor, brain.eye, "" if variant == "no-viewpoint" else variant)
     if variant == "fixed-view" or variant in FIXED:
         actor = fixed_actor(folder, FIXED[variant]) if variant in FIXED else brain.actor
-        return FromView(expert, actor, brain.eye, brain.shell, best_views(folder))
+        views = best_views(folder)
+        return FromView(expert, actor, brain.eye, brain.shell, views[:1] if variant in FIXED else views)
     if variant == "random-direction":
         return chosen(brain.viewpoint(ViewSettings(random=True)))
     if variant == "single-start":
@@ -138,7 +140,7 @@ def bench_of(folder: RunFolder, world: str, settings: str, variant: str) -> Benc
     return Bench(
         made, brain.expert.model, chosen.task_for(task), agent_of(brain, folder, variant), (world, settings, variant), dumps,
         segment=SEGMENT["segmenter" if variant == "segmenter" else plan.masks], updates=variant != "no-update",
-        residual=_residual(folder, brain) if variant in ("full", "segmenter") else None,
+        residual=None if variant in WITHOUT_RESIDUAL else _residual(folder, brain),
     )  # fmt: skip
 
 

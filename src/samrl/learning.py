@@ -143,8 +143,8 @@ def _study(folder: RunFolder, workers: int) -> None:
 
 
 def learn_fixed(folder: RunFolder, variant: str) -> None:
-    """Train an actor for the best fixed view alone, once: as long as the actor was (and no shorter), or until its loss is that
-    actor's last one."""
+    """Train an actor for the best fixed view alone, once: as long as the actor was, or until its loss is what that actor's
+    was at the end."""
     plan, path = read_plan(folder), folder.stage(LEARN) / FIXED[variant]
     if path.exists():
         return

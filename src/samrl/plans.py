@@ -29,7 +29,7 @@ VARIANTS = {
     "no-viewpoint": "the actor, from the view that the episode starts with",
     "fixed-view": "the actor, from the best of nine views on validation states",
     "fixed-trained": "from that view, an actor trained for it alone, as long as the other",
-    "fixed-equal": "from that view, an actor trained for it alone until its loss is the other's",
+    "fixed-equal": "the same, its training ended where its loss is the other's, if it gets there",
     "random-view": "a new view drawn at random as often as the full way chooses one",
     "random-direction": "views by Q, refined along drawn directions instead of ∂Q/∂camera",
     "single-start": "the paper's ascent: from the present view along ∂Q/∂camera, no other candidates",

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from samrl.core import lie
 
-ARRIVED = 1e-9  # an error that no further step would mend [m, rad]
+ARRIVED = 1e-9  # an error that is not worth another step [m, rad]
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,8 @@ class SerialChain:
         self, X_WT: Tensor, start: Tensor | None = None, iterations: int = 60, rest: float = 0.0
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Inverse kinematics from `start` (*batch, n) or home. Returns q (*batch, n) and what is left of the error:
-        position [m] and angle [rad], each (*batch). Ends early where all have arrived."""
+        position [m] and angle [rad], each (*batch). Ends early where all have arrived, unless it
+        is pulled to rest."""
         q = (self.home if start is None else start).expand(*X_WT.shape[:-2], self.home.shape[0])
         for i in range(iterations):
             if i % 5 == 0 and not rest and max(float(x.max()) for x in self.missed(q, X_WT)) < ARRIVED:

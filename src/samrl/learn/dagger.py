@@ -24,7 +24,8 @@ class DaggerSettings:
     """iterations: of one control step in every environment and `updates` steps of Adam on `batch` samples; share: of actions
     that are the expert's, falling from 1 to `least_share` over the first half; move: iterations between new views of all cameras;
     capacity: samples that are kept; near [m]: half of each batch comes from where the load is nearer to its target; enough: the
-    training ends where the mean loss of the last SMOOTH iterations is no more than that."""
+    training ends where the mean loss of the last SMOOTH iterations is no more than that, once all samples are from after the fall
+    of the share: losses before it are of other situations."""
 
     iterations: int = 800
     updates: int = 4
@@ -101,7 +102,7 @@ def train(
             if learning:
                 history.append(learning.result())
                 acting.load_state_dict(actor.state_dict())
-                if len(history) >= SMOOTH and smooth(history) <= s.enough:
+                if i >= s.iterations // 2 + s.capacity // stage.count + SMOOTH and smooth(history) <= s.enough:
                     learning = None
                     break
             batches = [memory.draw(s.batch, s.near, generator) for _ in range(s.updates)]

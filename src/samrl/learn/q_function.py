@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from samrl.core.errors import NonFiniteError
 from samrl.core.nets import mlp
-from samrl.learn.actor import WIDTHS, Actor, Eye, Sight, Trunk
+from samrl.learn.actor import CHANNELS, SIZE, WIDTHS, Actor, Eye, Sight, Trunk
 from samrl.learn.rehearsal import Rehearsal, Shell, believed
 from samrl.model.model import Command
 from samrl.model.scene import Twin
@@ -111,15 +111,11 @@ def collect(stage: Rehearsal, actor: Actor, eye: Eye, s: QSettings) -> Rows:
     stage.renew(torch.ones(stage.count, dtype=torch.bool))
     for i in range(int(torch.randint(s.before + 1, (1,), generator=g))):
         if i % s.glance == 0:
-            view = stage.shell.draw(stage.count, g)
-            looked = stage.take(torch.arange(stage.count))
-            looked.share = 0.0
-            looked.move(view, torch.ones(stage.count, dtype=torch.bool))
-            precision = torch.cat([stage.precision(view), unclear(looked, actor, eye)], -1)
-            parts.append(Rows.of(stage, view, torch.full((stage.count,), torch.nan), precision))
+            parts.append(_glance(stage.take(_going(stage)), actor, eye))
         stage.act(acted(stage, actor, eye))
-    going = (~stage.done).nonzero()[:, 0]
-    tried = stage.take(going.repeat_interleave(s.views))
+        if bool(stage.done.all()):
+            return Rows.cat(parts)
+    tried = stage.take(_going(stage).repeat_interleave(s.views))
     view = stage.shell.draw(tried.count, g)
     before, exact = Rows.of(tried, view, torch.zeros(tried.count), torch.zeros(tried.count, 0)), tried.precision(view)
     tried.move(view, torch.ones(tried.count, dtype=torch.bool))
@@ -127,12 +123,26 @@ def collect(stage: Rehearsal, actor: Actor, eye: Eye, s: QSettings) -> Rows:
     return Rows.cat([*parts, replace(before, precision=precision, value=held(tried, actor, eye, s, s.after))])
 
 
+def _going(stage: Rehearsal) -> Tensor:
+    return (~stage.done).nonzero()[:, 0]
+
+
+def _glance(stage: Rehearsal, actor: Actor, eye: Eye) -> Rows:
+    """A look from a drawn view, by the learned errors, and nothing after it."""
+    view = stage.shell.draw(stage.count, stage.generator)
+    before = Rows.of(stage, view, torch.full((stage.count,), torch.nan), torch.zeros(stage.count, 0))
+    exact = stage.precision(view)
+    stage.share = 0.0
+    stage.move(view, torch.ones(stage.count, dtype=torch.bool))
+    return replace(before, precision=torch.cat([exact, unclear(stage, actor, eye)], -1))
+
+
 def held(stage: Rehearsal, actor: Actor, eye: Eye, s: QSettings, steps: int) -> Tensor:
     """Discounted returns (n) of the actor that keeps looking from where the cameras are for `steps`; 1 at success, once."""
     value, index = torch.zeros(stage.count), torch.arange(stage.count)
     for i in range(steps):
         value[index] += s.discount**i * stage.act(acted(stage, actor, eye))
-        left = (~stage.done).nonzero()[:, 0]
+        left = _going(stage)
         if not len(left):
             break
         if len(left) < stage.count:
@@ -157,14 +167,16 @@ def imagine(rows: Rows, actor: Actor, eye: Eye, shell: Shell, generator: torch.G
     """What views within JITTER of those of rows would show of what was believed, for views a degree apart are worth the same
     (images in steps of 1 / STEPS, one byte each), and the actor's actions there (m, 6)."""
     sights, actions, model = [], [], eye.model
+    images = torch.empty(len(rows.value), len(WIDTHS), SIZE, SIZE, CHANNELS, dtype=torch.int8)  # gigabytes: once, not twice
     for k in torch.arange(len(rows.value)).split(most):
         twin = Twin(believed(model, rows.belief[k]), model.state(rows.q[k]))
         view = rows.view[k] + torch.tensor(JITTER) * (2 * torch.rand(len(k), 3, generator=generator) - 1)
         with torch.no_grad():
             sight = eye.see(twin, Command(rows.q_ref[k], rows.X_WE[k]), shell.pose(view))
             actions.append(actor(sight)[2])
-        sights.append(replace(sight, images=(sight.images * STEPS).round().to(torch.int8)))
-    return Sight.cat(sights), torch.cat(actions)
+        images[k] = (sight.images * STEPS).round().to(torch.int8)
+        sights.append(replace(sight, images=images[:0]))
+    return replace(Sight.cat(sights), images=images), torch.cat(actions)
 
 
 def fit(

@@ -76,20 +76,21 @@ class Viewpoint:
         view, q, action = view[order], q[order], action[order]
         best = min(s.refined, len(view))
         if best and s.steps:
-            view[:best], q[:best] = self.refine(at, view[:best], q[:best], action[:best])
+            view[:best], q[:best] = self.refine(at, view[:best], q[:best], action[:best], generator)
         score = q - self.cost(view, now)
         order = score.argsort(descending=True)
         return view[order], score[order]
 
-    def refine(self, at: Situation, view: Tensor, q: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
-        """Follow ∂Q/∂view from views (k, 3) whose values are q (k), actions held; what is not better is not taken."""
+    def refine(self, at: Situation, view: Tensor, q: Tensor, action: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Follow ∂Q/∂view from views (k, 3) whose values are q (k), actions held; what is not better is not taken, and makes
+        the next steps shorter."""
         s, best, best_q = self.s, view.clone(), q.clone()
         rate = torch.tensor(s.rate)
         low, high = (torch.tensor([r[i] for r in (self.shell.yaw, self.shell.pitch, self.shell.radius)]) for i in (0, 1))
-        shares = torch.tensor(SHARES)[:, None, None]
-        for i in range(s.steps):
-            direction = rate * self._uphill(at, best, action, i)
-            step = direction / direction.norm(dim=-1, keepdim=True).clamp_min(1e-12) * rate
+        shares, scale = torch.tensor(SHARES)[:, None, None], torch.ones(len(best), 1)
+        for _ in range(s.steps):
+            direction = rate * self._uphill(at, best, action, generator)
+            step = scale * direction / direction.norm(dim=-1, keepdim=True).clamp_min(1e-12) * rate
             trial = (best + step * shares).clamp(low, high)
             with torch.no_grad():
                 value, _ = self.value(at, trial.flatten(0, 1), action.repeat(len(SHARES), 1))
@@ -97,12 +98,13 @@ class Viewpoint:
             better = value > best_q
             best = torch.where(better[:, None], trial[which, torch.arange(len(best))], best)
             best_q = torch.where(better, value, best_q)
+            scale = torch.where(better[:, None], scale, SHARES[-1] * scale)
         return best, best_q
 
-    def _uphill(self, at: Situation, view: Tensor, action: Tensor, i: int) -> Tensor:
+    def _uphill(self, at: Situation, view: Tensor, action: Tensor, generator: torch.Generator) -> Tensor:
         """∂Q/∂view (k, 3) of views (k, 3), or a direction that is drawn."""
         if self.s.random:
-            return torch.randn(view.shape, generator=torch.Generator().manual_seed(i))
+            return torch.randn(view.shape, generator=generator)
         x = view.clone().requires_grad_(True)
         value, _ = self.value(at, x, action)
         return torch.autograd.grad(value.sum(), x)[0]
