@@ -27,8 +27,9 @@ CHECK = 50  # updates between two looks at the rows that are held out
 class QSettings:
     """batches: of rehearsals; states: environments each; views: tried in each; before: control steps before the choice, at
     most; glance: of these, how many between two looks from elsewhere that teach precision alone; after: control steps after the
-    choice; discount: γ; updates, batch, learning_rate: of the regression; precision: what precision counts beside the return;
-    copies: of each row, from views that differ a little; share: of looks by `update` itself instead of its learned errors."""
+    choice, of which every `along`-th is learned from too; discount: γ; updates, batch, learning_rate: of the regression; precision:
+    what precision counts beside the return; copies: of each row, from views that differ a little; share: of looks by `update`
+    itself instead of its learned errors."""
 
     batches: int = 40
     states: int = 32
@@ -36,9 +37,10 @@ class QSettings:
     before: int = 40
     glance: int = 2
     after: int = 40
+    along: int = 4
     discount: float = 0.97
     updates: int = 1500
-    copies: int = 2
+    copies: int = 1
     batch: int = 128
     learning_rate: float = 5e-4
     precision: float = 0.3
@@ -81,7 +83,7 @@ class Rows:
     Attributes:
         q, q_ref: (m, 7); X_WE: (m, 4, 4) commanded; belief: (m, B, 4, 4), see Rehearsal; seen: (m, B) [cm²]. view: (m, 3).
         value: (m) return with the view held, NaN where that was not tried. precision: (m, 2 B + 1) of a look from
-            there, and of the actor after it.
+            there, and of the actor after it; NaN where nobody asked.
     """
 
     q: Tensor
@@ -120,7 +122,9 @@ def collect(stage: Rehearsal, actor: Actor, eye: Eye, s: QSettings) -> Rows:
     before, exact = Rows.of(tried, view, torch.zeros(tried.count), torch.zeros(tried.count, 0)), tried.precision(view)
     tried.move(view, torch.ones(tried.count, dtype=torch.bool))
     precision = torch.cat([exact, unclear(tried, actor, eye)], -1)
-    return Rows.cat([*parts, replace(before, precision=precision, value=held(tried, actor, eye, s, s.after))])
+    on_the_way: list[Rows] = []
+    value = held(tried, actor, eye, s, s.after, on_the_way)
+    return Rows.cat([*parts, *on_the_way, replace(before, precision=precision, value=value)])
 
 
 def _going(stage: Rehearsal) -> Tensor:
@@ -137,16 +141,23 @@ def _glance(stage: Rehearsal, actor: Actor, eye: Eye) -> Rows:
     return replace(before, precision=torch.cat([exact, unclear(stage, actor, eye)], -1))
 
 
-def held(stage: Rehearsal, actor: Actor, eye: Eye, s: QSettings, steps: int) -> Tensor:
-    """Discounted returns (n) of the actor that keeps looking from where the cameras are for `steps`; 1 at success, once."""
+def held(stage: Rehearsal, actor: Actor, eye: Eye, s: QSettings, steps: int, rows: list[Rows] | None = None) -> Tensor:
+    """Discounted returns (n) of the actor that keeps looking from where the cameras are for `steps`; 1 at success, once. `rows`
+    gets what was met on the way and what came of it, up to half of the steps."""
     value, index = torch.zeros(stage.count), torch.arange(stage.count)
+    met: list[tuple[Rows, Tensor, int]] = []
     for i in range(steps):
+        if rows is not None and i % s.along == s.along - 1 and i <= steps // 2:
+            nothing = torch.full((stage.count, 2 * stage.seen.shape[1] + 1), torch.nan)
+            met.append((Rows.of(stage, stage.view, nothing[:, 0], nothing), index, i))
         value[index] += s.discount**i * stage.act(acted(stage, actor, eye))
         left = _going(stage)
         if not len(left):
             break
         if len(left) < stage.count:
             stage, index = stage.take(left), index[left]
+    if rows is not None:
+        rows += [replace(row, value=value[k] / s.discount**i) for row, k, i in met]
     return value
 
 
@@ -199,7 +210,11 @@ def fit(
         logits, precision = q.parts(replace(picked, images=picked.images.float() / STEPS), action[k], rows.seen[k])
         value = rows.value[k, None].nan_to_num().expand_as(logits)
         by_return = nn.functional.binary_cross_entropy_with_logits(logits, value, weight=weight, reduction="sum")
-        return by_return / weight.sum().clamp_min(1) + s.precision * nn.functional.smooth_l1_loss(precision, rows.precision[k])
+        told = rows.precision[k].isfinite()
+        by_precision = nn.functional.smooth_l1_loss(
+            precision[told], rows.precision[k][told], reduction="sum"
+        ) / told.sum().clamp_min(1)
+        return by_return / weight.sum().clamp_min(1) + s.precision * by_precision
 
     def judged() -> float:
         with torch.no_grad():
