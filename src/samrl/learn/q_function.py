@@ -27,9 +27,9 @@ CHECK = 50  # updates between two looks at the rows that are held out
 class QSettings:
     """batches: of rehearsals; states: environments each; views: tried in each; before: control steps before the choice, at
     most; glance: of these, how many between two looks from elsewhere that teach precision alone; after: control steps after the
-    choice, of which every `along`-th is learned from too; discount: γ; updates, batch, learning_rate: of the regression; precision:
-    what precision counts beside the return; copies: of each row, from views that differ a little; share: of looks by `update`
-    itself instead of its learned errors."""
+    choice, of which every `along`-th is learned from too; discount: γ; updates, batch, learning_rate: of the regression;
+    precision: what precision counts beside the return; copies: of each row, from views that differ a little; share: of looks by
+    `update` itself instead of its learned errors."""
 
     batches: int = 40
     states: int = 32

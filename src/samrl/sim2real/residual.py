@@ -14,6 +14,9 @@ import numpy as np
 import torch
 from stable_baselines3 import SAC
 from stable_baselines3.common.logger import Logger
+from stable_baselines3.common.policies import ContinuousCritic
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from stable_baselines3.sac.policies import SACPolicy
 from torch import Tensor
 
 from samrl.core import lie, runs
@@ -32,13 +35,15 @@ SEES, SAYS = gymnasium.spaces.Box(-np.inf, np.inf, (FEATURES,), np.float32), gym
 @dataclass(frozen=True)
 class ResidualSettings:
     """discount; rate: of Adam; train: gradient steps for each control step; batch; success: reward beside the fall of the cost;
-    noise: logarithm of the first standard deviation of what is tried, in shares of BOUND."""
+    effort: what the square of a correction costs, without which the policy drifts on the critics' errors; noise: logarithm of the
+    first standard deviation of what is tried, in shares of BOUND."""
 
     discount: float = 0.95
     rate: float = 3e-4
     train: int = 4
     batch: int = 128
     success: float = 1.0
+    effort: float = 0.1
     noise: float = -2.0
     capacity: int = 4000
 
@@ -74,14 +79,22 @@ def near(images: list[RGBD], tip: Tensor) -> Tensor:
 
 
 class LearnedResidual:
-    """A Residual (control_loop.py) that SAC has learned."""
+    """A Residual (control_loop.py) that SAC has learned. It corrects only where both critics say that this is better."""
 
     def __init__(self, sac: SAC, actor: Actor) -> None:
         self.sac, self.actor = sac, actor
 
     def __call__(self, loop: Loop, action: Tensor) -> Tensor:
-        share, _ = self.sac.predict(observe(loop, action, self.actor), deterministic=True)
-        return corrected(action, share, self.actor)
+        seen = observe(loop, action, self.actor)
+        share, _ = self.sac.predict(seen, deterministic=True)
+        return corrected(action, share if self._better(seen, share) else np.zeros_like(share), self.actor)
+
+    def _better(self, seen: np.ndarray, share: np.ndarray) -> bool:
+        """Whether the worse opinion of `share` is above the better one of doing nothing."""
+        both = torch.as_tensor(np.stack([share, np.zeros_like(share)]))
+        with torch.no_grad():
+            q = torch.cat(self.sac.critic(torch.as_tensor(seen).expand(2, -1), both), -1)
+        return bool(q[0].min() > q[1].max())
 
 
 def corrected(action: Tensor, share: np.ndarray, actor: Actor) -> Tensor:
@@ -116,7 +129,7 @@ class RealSteps(gymnasium.Env):
         self.real_steps += 1
         measures = self._measures()
         won, cost = bool(b.task.success(measures)), float(b.task.cost(measures))
-        reward, self.cost = self.s.success * won + 0.1 * (self.cost - cost), cost
+        reward, self.cost = self.s.success * won + 0.1 * (self.cost - cost) - self.s.effort * float(np.square(action).sum()), cost
         over = self.loop.step >= b.task.horizon or not self.affords()
         if not won and self.affords():
             self._sense()
@@ -151,11 +164,36 @@ def read(path: Path) -> SAC:
     return sac
 
 
+class CarefulCritic(ContinuousCritic):
+    """Critics that know what effort costs, and need not learn it from a few hundred steps."""
+
+    effort = 0.0
+
+    def forward(self, obs: Tensor, actions: Tensor) -> tuple[Tensor, ...]:
+        cost = self.effort * actions.square().sum(-1, keepdim=True)
+        return tuple(q - cost for q in super().forward(obs, actions))
+
+
+class Careful(SACPolicy):
+    """SAC's policy with such critics."""
+
+    def __init__(self, *arguments: Any, effort: float, **named: Any) -> None:
+        self.effort = effort
+        super().__init__(*arguments, **named)
+
+    def make_critic(self, features_extractor: BaseFeaturesExtractor | None = None) -> ContinuousCritic:
+        kwargs = self._update_features_extractor(self.critic_kwargs, features_extractor)
+        critic = CarefulCritic(**kwargs).to(self.device)
+        critic.effort = self.effort
+        return critic
+
+
 def fresh(env: gymnasium.Env, s: ResidualSettings, seed: int) -> SAC:
     """SAC whose mean action is exactly zero, and which tries little at first."""
+    net = {"net_arch": [128, 128], "effort": s.effort}
     sac = SAC(
-        "MlpPolicy", env, learning_rate=s.rate, buffer_size=s.capacity, learning_starts=0, batch_size=s.batch, gamma=s.discount,
-        seed=seed, device="cpu", policy_kwargs={"net_arch": [128, 128]}, target_entropy=-12.0, ent_coef="auto_0.01",
+        Careful, env, learning_rate=s.rate, buffer_size=s.capacity, learning_starts=0, batch_size=s.batch, gamma=s.discount,
+        seed=seed, device="cpu", policy_kwargs=net, target_entropy=-12.0, ent_coef="auto_0.01",
     )  # fmt: skip
     sac.set_logger(Logger(None, []))
     policy: Any = sac.policy.actor
