@@ -19,9 +19,11 @@ from samrl.core import pool, runs
 from samrl.core.progress import track
 from samrl.core.runs import LEARN, RunFolder, read_json, write_json
 from samrl.learn import dagger, q_function, sensing
+from samrl.learn.actor import Actor
+from samrl.learn.dagger import DaggerSettings
 from samrl.learn.expert import random_start, train
 from samrl.learn.q_function import Rows
-from samrl.learn.rehearsal import Rehearsal
+from samrl.learn.rehearsal import Rehearsal, Shell
 from samrl.learn.study import best_of_nine, saliency, study
 from samrl.learn.viewpoint import ViewSettings
 from samrl.plans import Plan, read_plan
@@ -90,13 +92,18 @@ def _actor(folder: RunFolder) -> None:
     plan, stage = read_plan(folder), folder.stage(LEARN)
     if (stage / ACTOR).exists():
         return
-    brain, s = brain_of(folder), plan.values.dagger
-    rehearsal = Rehearsal(brain.expert, brain.sensing, brain.shell, BATCH, torch.Generator().manual_seed(plan.seed_of(6)))
-    with track("2/3 learn: the actor", s.iterations) as advance:
+    brain = brain_of(folder)
+    _train_actor(brain.actor, brain, brain.shell, plan, plan.values.dagger, "2/3 learn: the actor", stage / ACTOR)
+
+
+def _train_actor(actor: Actor, brain: Brain, shell: Shell, plan: Plan, s: DaggerSettings, what: str, path: Path) -> None:
+    """Train `actor` from views of `shell`, and keep it at `path`."""
+    rehearsal = Rehearsal(brain.expert, brain.sensing, shell, BATCH, torch.Generator().manual_seed(plan.seed_of(6)))
+    with track(what, s.iterations) as advance:
         tell = lambda i, loss: advance(note=f"loss {loss:.2f}")  # noqa: E731
-        history = dagger.train(brain.actor, brain.eye, rehearsal, s, tell)
-    _write_history(stage, "actor", history)
-    save(brain.actor, stage / ACTOR)
+        history = dagger.train(actor, brain.eye, rehearsal, s, tell)
+    _write_history(path.parent, path.stem, history)
+    save(actor, path)
 
 
 def _returns(folder: RunFolder, workers: int) -> None:
@@ -156,12 +163,7 @@ def learn_fixed(folder: RunFolder, variant: str) -> None:
     actor = untrained(plan).actor
     actor.policy.load_state_dict(brain.expert.policy.state_dict())
     actor.policy.requires_grad_(False)
-    rehearsal = Rehearsal(brain.expert, brain.sensing, shell, BATCH, torch.Generator().manual_seed(plan.seed_of(6)))
-    with track(f"learn: an actor for the best fixed view, {variant}", s.iterations) as advance:
-        tell = lambda i, loss: advance(note=f"loss {loss:.2f}")  # noqa: E731
-        history = dagger.train(actor, brain.eye, rehearsal, s, tell)
-    _write_history(path.parent, variant, history)
-    save(actor, path)
+    _train_actor(actor, brain, shell, plan, s, f"learn: an actor for the best fixed view, {variant}", path)
 
 
 # Pieces of work, by several processes

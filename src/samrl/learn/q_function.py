@@ -186,7 +186,7 @@ def imagine(rows: Rows, actor: Actor, eye: Eye, shell: Shell, generator: torch.G
             sight = eye.see(twin, Command(rows.q_ref[k], rows.X_WE[k]), shell.pose(view))
             actions.append(actor(sight)[2])
         images[k] = (sight.images * STEPS).round().to(torch.int8)
-        sights.append(replace(sight, images=images[:0]))
+        sights.append(replace(sight, images=images[:0]))  # all but the images, which are in their place already
     return replace(Sight.cat(sights), images=images), torch.cat(actions)
 
 
