@@ -68,8 +68,8 @@ def untrained(plan: Plan) -> Brain:
     draw = lambda i: torch.Generator().manual_seed(plan.seed_of(i))  # noqa: E731
     bodies = len(model.updatable)
     actor = Actor(expert.policy, draw(3))
-    eyes = Eye(model, task.tip()), Eye(model, task.tip(), supersampling=2)
-    return Brain(expert, Sensing(bodies, draw(4)), *eyes, actor, QFunction(actor, bodies, draw(5)), Shell.of(task))
+    eyes = Eye(model, task), Eye(model, task, supersampling=2)
+    return Brain(expert, Sensing(bodies, draw(4)), *eyes, actor, QFunction(bodies, draw(5)), Shell.of(task))
 
 
 def brain_of(folder: RunFolder) -> Brain:

@@ -18,12 +18,12 @@ from samrl.benches import ACTOR, EXPERT, FIXED, SENSING, STUDY, Brain, Q, best_v
 from samrl.core import pool, runs
 from samrl.core.progress import track
 from samrl.core.runs import LEARN, RunFolder, read_json, write_json
-from samrl.learn import dagger, q_function, sensing
+from samrl.learn import dagger, q_function, returns, sensing
 from samrl.learn.actor import Actor
 from samrl.learn.dagger import DaggerSettings
 from samrl.learn.expert import random_start, train
-from samrl.learn.q_function import Rows
 from samrl.learn.rehearsal import Rehearsal, Shell
+from samrl.learn.returns import Rows
 from samrl.learn.study import best_of_nine, saliency, study
 from samrl.learn.viewpoint import ViewSettings
 from samrl.plans import Plan, read_plan
@@ -125,13 +125,12 @@ def _q(folder: RunFolder) -> None:
     if (stage / Q).exists():
         return
     brain, s = brain_of(folder), plan.values.q
-    parts = [_read_rows(stage / RETURNS / f"{i:04d}.npz") for i in range(s.batches)]
-    rows = Rows.cat([part for part in parts for _ in range(s.copies)])  # copies side by side: none is held out of its own
+    rows = Rows.cat([_read_rows(stage / RETURNS / f"{i:04d}.npz") for i in range(s.batches)])
     with track("2/3 learn: Q", s.updates) as advance:
         tell = lambda i, loss: advance(note=f"held-out loss {loss:.3f}")  # noqa: E731
         generator = torch.Generator().manual_seed(plan.seed_of(7))
-        sight, action = q_function.imagine(rows, brain.actor, brain.fine_eye, brain.shell, generator)
-        history = q_function.fit(brain.q, brain.actor, sight, action, rows, s, generator, tell)
+        expected = returns.imagine(rows, brain.actor, brain.fine_eye, brain.shell, generator)
+        history = q_function.fit(brain.q, expected, rows.value, rows.precision, s, generator, tell)
     _write_history(stage, "q", history)
     save(brain.q, stage / Q)
 
@@ -215,7 +214,7 @@ def _look(tools: Tools, index: int) -> dict[str, Any]:
 def _batch(tools: Tools, index: int) -> tuple[int, dict[str, np.ndarray]]:
     s, b = tools.plan.values.q, tools.brain
     stage = tools.rehearsal(s.states, tools.plan.seed_of(RETURN + index), s.share)
-    rows = q_function.collect(stage, b.actor, b.eye, s)
+    rows = returns.collect(stage, b.actor, b.eye, s)
     return index, {f.name: getattr(rows, f.name).numpy() for f in fields(rows)}
 
 

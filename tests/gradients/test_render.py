@@ -130,6 +130,27 @@ def test_scene_gradients_match_a_supersampled_image(seed):
             assert_close(f"{name} by masks", g_masks, want[1], 0.15)
 
 
+@pytest.mark.parametrize("seed", range(1, 5))  # not 0, where the block's top is seen edge on
+def test_mean_depth_gradients_match_a_supersampled_image(seed):
+    """In 1 / depth, which is the mean of the samples'. There is a background above the table's end."""
+    by_depth = lambda S: Renderer(scene()[0], supersampling=S, mean_depth=True)  # noqa: E731
+    renderer, fine, weight, zero = by_depth(4), by_depth(FINE), smooth_noise(seed, 1)[0].double(), torch.zeros(6)
+    camera = viewpoint(seed)
+
+    def loss(r: Renderer, name: str, d: torch.Tensor) -> torch.Tensor:
+        X = link_poses()
+        moved = [lie.retract(X[i], d) if name == n else X[i] for i, n in ((2, "block"), (3, "peg"), (4, "arm"))]
+        seen_from = lie.retract(camera.X_WC, d) if name == "camera" else camera.X_WC
+        image = r.render(scene()[1], torch.stack([*X[:2], *moved, X[5]]), dataclasses.replace(camera, X_WC=seen_from))
+        return (torch.where(image.valid, 1 / image.depth, 0.0).double() * weight).sum().repeat(2)
+
+    for name in ("block", "peg", "arm", "camera"):
+        x = zero.clone().requires_grad_()
+        (got,) = torch.autograd.grad(loss(renderer, name, x)[0], x)
+        want = differences(lambda v, n=name: loss(fine, n, v), zero, STEPS[name])[0]
+        assert_close(f"{name} by depth", got, want, 0.15)
+
+
 def test_moving_limits_the_gradient_to_the_named_bodies():
     renderer, _ = renderers()
     few = Renderer(scene()[0], masks=MASKS, background=(0.1, 0.2, 0.1), moving=("peg",))

@@ -27,8 +27,8 @@ def brain() -> Brain:
     model = make_model(TASK)
     expert, g = Expert(model, TASK), torch.Generator().manual_seed(0)
     actor = Actor(expert.policy, g)
-    eyes = Eye(model, TASK.tip()), Eye(model, TASK.tip(), supersampling=2)
-    made = Brain(expert, Sensing(2, g), *eyes, actor, QFunction(actor, 2, g), Shell.of(TASK))
+    eyes = Eye(model, TASK), Eye(model, TASK, supersampling=2)
+    made = Brain(expert, Sensing(2, g), *eyes, actor, QFunction(2, g), Shell.of(TASK))
     for net in (made.sensing, made.actor, made.q):
         net.eval()
     return made

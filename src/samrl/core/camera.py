@@ -98,6 +98,9 @@ def look_at(eye: Tensor, target: Tensor, up: Tensor | None = None) -> Tensor:
 def viewpoint(target: Tensor, yaw: Tensor, pitch: Tensor, radius: Tensor) -> Tensor:
     """Camera pose X_WC (*batch, 4, 4) on a shell about `target` (*batch, 3): yaw [rad] about world z from +x, pitch
     [rad] above the horizon, radius [m]."""
-    c = pitch.cos()
-    offset = torch.stack([c * yaw.cos(), c * yaw.sin(), pitch.sin()], -1)
-    return look_at(target + radius[..., None] * offset, target)
+    return look_at(target + radius[..., None] * ray(yaw, pitch), target)
+
+
+def ray(yaw: Tensor, pitch: Tensor) -> Tensor:
+    """Unit vectors (*batch, 3) towards that yaw about world z from +x and that pitch above the horizon [rad]."""
+    return torch.stack([pitch.cos() * yaw.cos(), pitch.cos() * yaw.sin(), pitch.sin()], -1)

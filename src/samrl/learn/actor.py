@@ -16,8 +16,10 @@ from samrl.learn.expert import StatePolicy
 from samrl.model.model import Command, Model
 from samrl.model.render import Renderer
 from samrl.model.scene import Twin
+from samrl.tasks.task import Task
 
 SIZE, WIDTHS = 64, (0.30, 0.08)  # pixels across, and metres across at the tip's depth, of the two crops
+FEATURES = 256 * len(WIDTHS) + 10  # numbers that the actor makes of what it sees
 CHANNELS = 5  # colour, depth about the tip's, whether there is any
 HALF = torch.ops.mkldnn._is_mkldnn_bf16_supported()  # convolutions train in half precision where the processor can: 1.6 x as fast
 
@@ -45,13 +47,13 @@ class Eye:
     estimate are.
 
     Args:
-        tip_E: (3) where the load's tip nominally is in the tool's frame [m].
+        task: whose tip, where it nominally is in the tool's frame, the crops are about.
         supersampling: samples a pixel, squared; 2 where a gradient by the camera is wanted.
     """
 
-    def __init__(self, model: Model, tip_E: Tensor, supersampling: int = 1) -> None:
-        self.model, self.tip_E = model, tip_E.to(model.dtype)
-        self.renderer = Renderer(model.scene, supersampling=supersampling, device=model.device)
+    def __init__(self, model: Model, task: Task, supersampling: int = 1) -> None:
+        self.model, self.task, self.tip_E = model, task, task.tip().to(model.dtype)
+        self.renderer = Renderer(model.scene, supersampling=supersampling, device=model.device, mean_depth=supersampling > 1)
 
     def see(self, twin: Twin, command: Command, X_WC: Tensor) -> Sight:
         """The sight of a batch of situations (n) by cameras (n, 4, 4); differentiable in the camera."""
@@ -110,11 +112,11 @@ class Actor(nn.Module):
     def __init__(self, policy: StatePolicy, generator: torch.Generator) -> None:
         super().__init__()
         self.trunks = nn.ModuleList(Trunk(generator) for _ in WIDTHS)
-        self.head = mlp([256 * len(WIDTHS) + 10, 256, 128, 6], generator, 0.1)
+        self.head = mlp([FEATURES, 256, 128, 6], generator, 0.1)
         self.policy = policy  # the expert's, whose weights stay as they are
 
     def features(self, sight: Sight) -> Tensor:
-        """(n, 512 + 10)."""
+        """(n, FEATURES)."""
         return torch.cat([*(trunk(sight.images[:, i]) for i, trunk in enumerate(self.trunks)), sight.pose], -1)
 
     def separation(self, sight: Sight, features: Tensor) -> tuple[Tensor, Tensor]:
@@ -123,7 +125,11 @@ class Actor(nn.Module):
         return turn(out[:, :3]) * 0.1, turn(out[:, 3:]) * 0.2
 
     def forward(self, sight: Sight) -> tuple[Tensor, Tensor, Tensor]:
-        tip, axis = self.separation(sight, self.features(sight))
+        return self.decide(sight, self.features(sight))
+
+    def decide(self, sight: Sight, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The same from features (n, FEATURES) of that sight."""
+        tip, axis = self.separation(sight, features)
         return tip, axis, self.policy(tip, axis, sight.lead)
 
     def loss(self, sight: Sight, tip: Tensor, axis: Tensor, action: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from samrl.core import lie
-from samrl.core.camera import viewpoint
+from samrl.core.camera import ray, viewpoint
 from samrl.learn.expert import Expert, TrainSettings, detach, random_start, select, vary_physics
 from samrl.learn.sensing import LEAST, SIZE, WIDTH, Sensing, features, shown
 from samrl.model.model import Command, Model, body_pose, set_body_pose
@@ -47,6 +47,10 @@ class Shell:
         """Cameras X_WC (*batch, 4, 4) of views (*batch, 3)."""
         target = self.target.to(view.dtype).expand(*view.shape[:-1], 3)
         return viewpoint(target, *view.unbind(-1))
+
+    def ray(self, view: Tensor) -> Tensor:
+        """Unit vectors (*batch, 3) from the target to cameras at views (*batch, 3), in the world."""
+        return ray(view[..., 0], view[..., 1])
 
     def view(self, X_WC: Tensor) -> Tensor:
         """The view (*batch, 3) whose place is that of cameras X_WC (*batch, 4, 4); where they look is left out."""

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from samrl.learn.actor import Actor, Eye
-from samrl.learn.q_function import QSettings, held
+from samrl.learn.q_function import QSettings, Situation
 from samrl.learn.rehearsal import Rehearsal
-from samrl.learn.viewpoint import Situation, Viewpoint
+from samrl.learn.returns import held
+from samrl.learn.viewpoint import Viewpoint
 from samrl.model.model import Command
 from samrl.model.scene import State, Twin
 
@@ -52,7 +53,7 @@ def study(
     views = torch.stack(drawn or [start])
     first = next(iter(choosers.values()))
     with torch.no_grad():
-        q_values, _ = first.value(now, views)
+        q_values, _ = first.value(now, start, views)
     chosen = {name: choose(c, now, start, reach, generator) for name, c in choosers.items()}
     nine = [torch.tensor([*v.tolist(), RADIUS]) for v in NINE]
     nine = [v for v in nine if reach(arm, stage.shell.pose(v.double()))]
@@ -67,7 +68,7 @@ def study(
         "actor mm": (1e3 * off[:k].median(-1).values).tolist(),
         "start": entry(k), "chosen": {name: entry(k + 1 + i) for i, name in enumerate(chosen)},
         "nine": [entry(k + 1 + c + i) for i in range(len(nine))],
-        "cosine": [gradient_cosine(first, now, v) for v in views[: s.probes]],
+        "cosine": [gradient_cosine(first, now, start, v) for v in views[: s.probes]],
     }  # fmt: skip
 
 
@@ -107,16 +108,16 @@ def saliency(stage: Rehearsal, actor: Actor, eye: Eye) -> tuple[Tensor, Tensor]:
     return sight.images[..., :3] + 0.5, strength / strength.amax((-2, -1), keepdim=True)
 
 
-def gradient_cosine(chooser: Viewpoint, at: Situation, view: Tensor) -> float:
+def gradient_cosine(chooser: Viewpoint, at: Situation, now: Tensor, view: Tensor) -> float:
     """Cosine between ∂Q/∂view through the renderer and central differences of Q∘render, with the action held."""
     with torch.no_grad():
-        _, action = chooser.value(at, view[None])
+        _, action = chooser.value(at, now, view[None])
     x = view[None].clone().requires_grad_(True)
-    value, _ = chooser.value(at, x, action)
+    value, _ = chooser.value(at, now, x, action)
     (gradient,) = torch.autograd.grad(value.sum(), x)
     steps = PROBE * torch.cat([torch.eye(3), -torch.eye(3)])
     with torch.no_grad():
-        around, _ = chooser.value(at, view + steps, action.expand(6, -1))
+        around, _ = chooser.value(at, now, view + steps, action.expand(6, -1))
     differences = (around[:3] - around[3:]) / (2 * PROBE)
     return float(torch.nn.functional.cosine_similarity(gradient[0], differences, dim=0))
 

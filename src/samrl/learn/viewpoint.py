@@ -9,30 +9,10 @@ import torch
 from torch import Tensor
 
 from samrl.learn.actor import Actor, Eye
-from samrl.learn.q_function import QFunction
+from samrl.learn.q_function import QFunction, Situation, prospect
 from samrl.learn.rehearsal import Shell
-from samrl.model.model import Command
-from samrl.model.scene import State, Twin
 
 SHARES = (1.0, 0.5, 0.2)  # of the longest step, tried at once
-
-
-@dataclass(frozen=True)
-class Situation:
-    """What the twin knows when a view is to be chosen: itself, the controller's memory, and what of each body its estimate rests
-    on so far (B) or (n, B) [cm²]. One situation, or a batch of n."""
-
-    twin: Twin
-    command: Command
-    seen: Tensor
-
-    def spread(self, n: int) -> tuple[Twin, Command]:
-        """Twin and command as a batch of n; a batch as it is."""
-        s, c = self.twin.state, self.command
-        if s.q.dim() > 1:
-            return self.twin, c
-        state = State(s.q.expand(n, -1), s.qd.expand(n, -1))
-        return self.twin.replace(state=state), Command(c.q_ref.expand(n, -1), c.X_WE.expand(n, 4, 4))
 
 
 @dataclass(frozen=True)
@@ -43,7 +23,7 @@ class ViewSettings:
 
     candidates: int = 24
     refined: int = 1
-    steps: int = 2
+    steps: int = 1
     rate: tuple[float, float, float] = (0.15, 0.15, 0.04)
     travel: float = 0.02
     doubt: float = 0.0
@@ -56,32 +36,33 @@ class Viewpoint:
     def __init__(self, q: QFunction, actor: Actor, eye: Eye, shell: Shell, settings: ViewSettings | None = None) -> None:
         self.q, self.actor, self.eye, self.shell, self.s = q, actor, eye, shell, settings or ViewSettings()
 
-    def value(self, at: Situation, view: Tensor, action: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Q (n) of views (n, 3) of one situation, or of n, and the actions (n, 6) they were valued with; differentiable in the
-        views. `action`: held fixed, as in SAM-RL Eq. 7; else the actor's there, without a gradient."""
-        sight = self.eye.see(*at.spread(len(view)), self.shell.pose(view))
-        if action is None:
-            with torch.no_grad():
-                action = self.actor(sight)[2]
-        heads = self.q(sight, action, at.seen.expand(len(view), -1))
-        return heads.mean(-1) - self.s.doubt * heads.std(-1), action
+    def value(self, at: Situation, now: Tensor, view: Tensor, action: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Q (n) of views (n, 3) of one situation, or of n, seen from the view `now` (3) so far, and the actions (n, 6) they
+        were valued with; differentiable in the views. `action`: held fixed, as in SAM-RL Eq. 7; else the actor's there, without a
+        gradient."""
+        ray = self.shell.ray(now).expand(len(view), 3)
+        expected = prospect(self.actor, self.eye, at, self.shell.pose(view), ray, action)
+        heads = self.q(expected)
+        return heads.mean(-1) - self.s.doubt * heads.std(-1), expected.action * self.actor.policy.limits
 
     def ranked(self, at: Situation, now: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Views (k, 3) of one situation, best first, and their scores; the present view `now` (3) is among them."""
         s = self.s
         view = torch.cat([now[None], self.shell.draw(s.candidates - 1, generator)])
         with torch.no_grad():
-            q, action = self.value(at, view)
+            q, action = self.value(at, now, view)
             order = (q - self.cost(view, now)).argsort(descending=True)
         view, q, action = view[order], q[order], action[order]
         best = min(s.refined, len(view))
         if best and s.steps:
-            view[:best], q[:best] = self.refine(at, view[:best], q[:best], action[:best], generator)
+            view[:best], q[:best] = self.refine(at, now, view[:best], q[:best], action[:best], generator)
         score = q - self.cost(view, now)
         order = score.argsort(descending=True)
         return view[order], score[order]
 
-    def refine(self, at: Situation, view: Tensor, q: Tensor, action: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def refine(
+        self, at: Situation, now: Tensor, view: Tensor, q: Tensor, action: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
         """Follow ∂Q/∂view from views (k, 3) whose values are q (k), actions held; what is not better is not taken, and makes
         the next steps shorter."""
         s, best, best_q = self.s, view.clone(), q.clone()
@@ -89,11 +70,11 @@ class Viewpoint:
         low, high = (torch.tensor([r[i] for r in (self.shell.yaw, self.shell.pitch, self.shell.radius)]) for i in (0, 1))
         shares, scale = torch.tensor(SHARES)[:, None, None], torch.ones(len(best), 1)
         for _ in range(s.steps):
-            direction = rate * self._uphill(at, best, action, generator)
+            direction = rate * self._uphill(at, now, best, action, generator)
             step = scale * direction / direction.norm(dim=-1, keepdim=True).clamp_min(1e-12) * rate
             trial = (best + step * shares).clamp(low, high)
             with torch.no_grad():
-                value, _ = self.value(at, trial.flatten(0, 1), action.repeat(len(SHARES), 1))
+                value, _ = self.value(at, now, trial.flatten(0, 1), action.repeat(len(SHARES), 1))
             value, which = value.view(len(SHARES), -1).max(0)
             better = value > best_q
             best = torch.where(better[:, None], trial[which, torch.arange(len(best))], best)
@@ -101,15 +82,14 @@ class Viewpoint:
             scale = torch.where(better[:, None], scale, SHARES[-1] * scale)
         return best, best_q
 
-    def _uphill(self, at: Situation, view: Tensor, action: Tensor, generator: torch.Generator) -> Tensor:
+    def _uphill(self, at: Situation, now: Tensor, view: Tensor, action: Tensor, generator: torch.Generator) -> Tensor:
         """∂Q/∂view (k, 3) of views (k, 3), or a direction that is drawn."""
         if self.s.random:
             return torch.randn(view.shape, generator=generator)
         x = view.clone().requires_grad_(True)
-        value, _ = self.value(at, x, action)
+        value, _ = self.value(at, now, x, action)
         return torch.autograd.grad(value.sum(), x)[0]
 
     def cost(self, view: Tensor, now: Tensor) -> Tensor:
         """Of the way from `now` (3) to views (n, 3): the angle between the rays, weighted."""
-        ray = lambda v: torch.nn.functional.normalize(self.shell.pose(v)[..., :3, 3] - self.shell.target.to(v.dtype), dim=-1)  # noqa: E731
-        return self.s.travel * torch.acos((ray(view) * ray(now)).sum(-1).clamp(-1, 1))
+        return self.s.travel * torch.acos((self.shell.ray(view) * self.shell.ray(now)).sum(-1).clamp(-1, 1))

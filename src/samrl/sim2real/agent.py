@@ -13,8 +13,9 @@ from torch import Tensor
 from samrl.core.types import Reach
 from samrl.learn.actor import Actor, Eye
 from samrl.learn.expert import Expert, random_start
+from samrl.learn.q_function import Situation
 from samrl.learn.rehearsal import Shell
-from samrl.learn.viewpoint import Situation, Viewpoint
+from samrl.learn.viewpoint import Viewpoint
 
 Reaches = Callable[[np.ndarray], Reach]
 CHOICES = (1, 4, 8, 14, 22, 32, 44)  # control steps at which a view is chosen, the first after one look from the start
@@ -146,7 +147,7 @@ class ChosenView(FromView):
             now = self.shell.view(torch.as_tensor(X_WC, dtype=torch.float32))
             yaw, pitch, radius = now.tolist()
             with torch.no_grad():
-                q, _ = self.viewpoint.value(at, now[None])
+                q, _ = self.viewpoint.value(at, now, now[None])
             after = float(q)
             self.told = {"yaw": yaw, "pitch": pitch, "radius": radius, "q promised": self.promised, "q after": after}
         return ByExpert.act(self, at, X_WC) if self.by_expert else super().act(at, X_WC)

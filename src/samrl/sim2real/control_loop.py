@@ -14,7 +14,7 @@ from torch import Tensor
 from samrl.core.camera import Camera
 from samrl.core.types import RGBD, Observation, Transition
 from samrl.core.world import World
-from samrl.learn.viewpoint import Situation
+from samrl.learn.q_function import Situation
 from samrl.model.model import Command, Model
 from samrl.model.scene import Twin
 from samrl.real2sim.tracker import Segment, Tracker, timed

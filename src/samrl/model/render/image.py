@@ -28,13 +28,15 @@ KEPT_BYTES = 96 * 2**20  # idle images of one renderer take at most so much
 
 @dataclass(frozen=True)
 class Settings:
-    """supersampling S; near distance [m]; background colour; threads for a batch on the CPU; device of the kernels."""
+    """supersampling S; near distance [m]; background colour; threads for a batch on the CPU; device of the kernels; whether
+    depth is the mean of the samples' or the middle one's."""
 
     supersampling: int = 2
     near: float = 0.01
     background: tuple[float, float, float] = (0.0, 0.0, 0.0)
     threads: int = 2
     device: str = "cpu"
+    mean_depth: bool = False
 
 
 @dataclass
@@ -118,7 +120,7 @@ class Image:
         self.frame.setup, self.frame.facing = array(self.setup, raster.Setup), array(self.facing)
         self.frame.zbuffer = array(self.zbuffer)
         self.frame.background = wp.vec3(*settings.background)
-        self.frame.near, self.frame.S = settings.near, self.S
+        self.frame.near, self.frame.S, self.frame.mean_depth = settings.near, self.S, int(settings.mean_depth)
         self.arrays = [array(x, wp.vec3) for x in (self.h, self.shade, self.g_h, self.g_shade)]
 
     def check(self, inputs: dict[str, Tensor]) -> None:
@@ -130,7 +132,8 @@ class Image:
         raise NonFiniteError("a vertex or a colour of the render is not finite, though all inputs are: too large a pose?")
 
     def draw(self, project: Callable[[Image], list[Job]], inputs: dict[str, Tensor]) -> tuple[Tensor, ...]:
-        """Project, fill, resolve: colour (batch, H, W, 3), depth (batch, H, W), masks (batch, M, H, W), links (batch, H, W)."""
+        """Project, fill, resolve: colour (batch, H, W, 3), depth or mean 1/depth (batch, H, W), masks (batch, M, H, W), links
+        (batch, H, W)."""
         for slot, x in zip(self.inputs, inputs.values(), strict=True):
             slot.bind(x)
         color, depth, masks = (torch.empty(s.shape, device=self.h.device) for s in (self.color, self.depth, self.masks))
@@ -171,10 +174,11 @@ class Image:
         if has_color or has_depth:
             inside = (surface, frame, faces, gc, gd, int(has_color), int(has_depth), self.width, g_h, g_shade)
             jobs.append((raster.pull_back_interior, self.height, inside))
-        if edge_count and has_color:
-            jobs.append((raster.pull_back_narrow, len(self.mesh.mesh.faces), (surface, frame, faces, gc, g_h)))
-        if edge_count and (has_color or masks):
-            jobs.append((raster.pull_back_edges, edge_count, (surface, frame, edges, gc, gm, int(has_color), masks, g_h)))
+        by = int(has_color), int(has_depth and self.mesh.settings.mean_depth)
+        if edge_count and any(by):
+            jobs.append((raster.pull_back_narrow, len(self.mesh.mesh.faces), (surface, frame, faces, gc, gd, *by, g_h)))
+        if edge_count and (any(by) or masks):
+            jobs.append((raster.pull_back_edges, edge_count, (surface, frame, edges, gc, gd, gm, *by, masks, g_h)))
         return jobs
 
     def play(self, key: tuple, jobs: Callable[[], list[Job]]) -> None:

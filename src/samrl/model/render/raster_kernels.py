@@ -46,7 +46,8 @@ class Surface:
 @wp.struct
 class Frame:
     """What one forward pass leaves: h (batch, V), shade (batch, C), setup and facing (batch, F), zbuffer (batch, H S, W S);
-    background colour, near distance [m], S."""
+    background colour, near distance [m], S; whether `depth` is the mean of the samples' 1/z, with the same two terms as colour,
+    or the depth of the middle sample's face."""
 
     h: wp.array2d(dtype=wp.vec3)
     shade: wp.array2d(dtype=wp.vec3)
@@ -56,6 +57,7 @@ class Frame:
     background: wp.vec3
     near: float
     S: int
+    mean_depth: int
 
 
 @wp.func
@@ -241,6 +243,7 @@ def resolve(
             samples = int(1)
         share = 1.0 / float(samples)
         total = wp.vec3()
+        total_iz = float(0.0)
         for m in range(count):
             masks[b, m, y, x] = 0.0
         for s in range(samples):
@@ -263,6 +266,7 @@ def resolve(
                     px = (float(x) + 0.5) * float(S)
                     py = (float(y) + 0.5) * float(S)
                 total += share * blend(weights(t, px, py), c0, c1, c2)
+                total_iz += share * inverse_depth(t, px, py)
                 for m in range(count):
                     masks[b, m, y, x] = masks[b, m, y, x] + share * float((surface.bits[f] >> m) & 1)
         color[b, y, x] = total
@@ -274,6 +278,8 @@ def resolve(
             at = reading_point(frame.setup[b, middle], y, x, S, samples == 1)
             depth[b, y, x] = 1.0 / inverse_depth(frame.setup[b, middle], at[0], at[1])
             links[b, y, x] = face_link[middle]
+        if frame.mean_depth != 0:
+            depth[b, y, x] = total_iz
 
 
 @wp.func
@@ -361,12 +367,12 @@ def pull_back_interior(
                     s0 = wp.vec3()
                     s1 = wp.vec3()
                     s2 = wp.vec3()
+                px = float(sx) + 0.5
+                py = float(sy) + 0.5
+                if samples == 1:
+                    px = (float(x) + 0.5) * float(S)
+                    py = (float(y) + 0.5) * float(S)
                 if has_color != 0:
-                    px = float(sx) + 0.5
-                    py = float(sy) + 0.5
-                    if samples == 1:
-                        px = (float(x) + 0.5) * float(S)
-                        py = (float(y) + 0.5) * float(S)
                     w = weights(t, px, py)
                     z = 1.0 / (w[0] + w[1] + w[2])
                     s0 += g * (w[0] * z)
@@ -377,11 +383,19 @@ def pull_back_interior(
                         m0 -= w[0] * q
                         m1 -= w[1] * q
                         m2 -= w[2] * q
-                if has_depth != 0 and (want & VERTICES) != 0 and (samples == 1 or s == (S / 2) * S + S / 2):
-                    at = reading_point(t, y, x, S, samples == 1)
+                middle = samples == 1 or s == (S / 2) * S + S / 2
+                chosen = middle
+                if frame.mean_depth != 0:
+                    chosen = frame.facing[b, f] == FRONT or (k[0] == k[1] and k[1] == k[2])  # others: pull_back_narrow
+                if has_depth != 0 and (want & VERTICES) != 0 and chosen:
+                    at = wp.vec2(px, py)
+                    if frame.mean_depth == 0:
+                        at = reading_point(t, y, x, S, samples == 1)
                     w = weights(t, at[0], at[1])
-                    iz = w[0] + w[1] + w[2]
-                    slope = -g_depth[b, y, x] / (iz * iz)
+                    slope = g_depth[b, y, x] / float(samples)
+                    if frame.mean_depth == 0:
+                        iz = w[0] + w[1] + w[2]
+                        slope = -g_depth[b, y, x] / (iz * iz)
                     q = shared_vector(t, wp.vec3(slope, slope, slope))
                     m0 -= w[0] * q
                     m1 -= w[1] * q
@@ -424,7 +438,7 @@ def is_hidden(over: Setup, x: float, y: float, px: float, py: float, iz: float) 
 @wp.kernel
 def pull_back_narrow(
     first: int, surface: Surface, frame: Frame, wanted: wp.array(dtype=int), g_color: wp.array3d(dtype=wp.vec3),
-    g_h: wp.array2d(dtype=wp.vec3),
+    g_depth: wp.array3d(dtype=float), has_color: int, has_depth: int, g_h: wp.array2d(dtype=wp.vec3),
 ):  # fmt: skip
     """(batch, F): the interior term by the vertices of round faces that are narrower than a sample. Samples meet such a face
     rarely, with a slope as large as the face is narrow: all noise. Here it is integrated along its longest edge instead,
@@ -482,7 +496,12 @@ def pull_back_narrow(
             if not hidden:
                 met += 1
                 share = width * wp.length(across) * length / float(steps * frame.S * frame.S)
-                q = colour_vector(t, w, g_color[b, cy / frame.S, cx / frame.S] * share, c0, c1, c2)
+                q = wp.vec3()
+                if has_color != 0:
+                    q = colour_vector(t, w, g_color[b, cy / frame.S, cx / frame.S] * share, c0, c1, c2)
+                if has_depth != 0:
+                    slope = g_depth[b, cy / frame.S, cx / frame.S] * share
+                    q += shared_vector(t, wp.vec3(slope, slope, slope))
                 m0 -= w[0] * q
                 m1 -= w[1] * q
                 m2 -= w[2] * q
@@ -495,8 +514,8 @@ def pull_back_narrow(
 @wp.kernel
 def pull_back_edges(
     first: int, surface: Surface, frame: Frame, active: wp.array(dtype=int),
-    g_color: wp.array3d(dtype=wp.vec3), g_masks: wp.array4d(dtype=float), has_color: int, mask_count: int,
-    g_h: wp.array2d(dtype=wp.vec3),
+    g_color: wp.array3d(dtype=wp.vec3), g_depth: wp.array3d(dtype=float), g_masks: wp.array4d(dtype=float),
+    has_color: int, has_depth: int, mask_count: int, g_h: wp.array2d(dtype=wp.vec3),
 ):  # fmt: skip
     """(batch, active edges): integral along a silhouette or crease of (inner - outer value) · dL/dpixel, times the normal
     motion of the edge. `active`: indices of the edges that are looked at."""
@@ -607,22 +626,27 @@ def pull_back_edges(
                 hidden = is_hidden(frame.setup[b, outer], x, y, float(ox) + 0.5, float(oy) + 0.5, iz)
             if not hidden:
                 outside = frame.background
+                outside_iz = float(0.0)
                 outer_bits = int(0)
                 if crease:
                     outside = (
                         frame.shade[b, surface.edges[e, 6]] * weight_a + frame.shade[b, surface.edges[e, 7]] * weight_b
                     ) / iz
+                    outside_iz = iz
                     outer_bits = bits
                 elif outer >= 0:
                     k = surface.corners[outer]
                     w = weights(frame.setup[b, outer], float(ox) + 0.5, float(oy) + 0.5)
                     outside = blend(w, frame.shade[b, k[0]], frame.shade[b, k[1]], frame.shade[b, k[2]])
+                    outside_iz = w[0] + w[1] + w[2]
                     outer_bits = surface.bits[outer]
                 jump = float(0.0)
                 iy = cy / frame.S
                 ix = cx / frame.S
                 if has_color != 0:
                     jump = wp.dot(g_color[b, iy, ix], (color_a * weight_a + color_b * weight_b) / iz - outside)
+                if has_depth != 0:
+                    jump += g_depth[b, iy, ix] * (iz - outside_iz)
                 if bits != outer_bits:
                     for m in range(mask_count):
                         jump += g_masks[b, m, iy, ix] * float(((bits >> m) & 1) - ((outer_bits >> m) & 1))
