@@ -87,7 +87,7 @@ def test_each_look_and_each_act_is_a_step_and_none_goes_beyond_the_limit(monkeyp
 
     class Loop:
         def __init__(self, world, *_, **__):
-            self.world, self.step = world, 0
+            self.world, self.step, self.twin = world, 0, None
 
         def begin(self, seed):
             pass
@@ -104,7 +104,7 @@ def test_each_look_and_each_act_is_a_step_and_none_goes_beyond_the_limit(monkeyp
     task = SimpleNamespace(
         horizon=60, cost=lambda m: torch.tensor(1.0), success=lambda m: torch.tensor(False), measures=lambda p: {}
     )
-    bench = SimpleNamespace(world=world, model=None, task=task, agent=None, segment=None)
+    bench = SimpleNamespace(world=world, model=SimpleNamespace(poses=lambda twin: {}), task=task, agent=None, segment=None)
     monkeypatch.setattr(residual, "Witness", lambda w: w)
     monkeypatch.setattr(residual, "Loop", Loop)
     monkeypatch.setattr(residual, "observe", lambda *_: np.zeros(FEATURES, np.float32))
