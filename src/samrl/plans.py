@@ -67,12 +67,12 @@ PRESETS = {
         StudySettings(states=1, views=4, draws=1), 2, asserts=True,
     ),
     "quick": Preset(
-        5, TrainSettings(iterations=200, batch=64), 20, 150, DaggerSettings(iterations=900), QSettings(batches=50, updates=1200),
+        5, TrainSettings(iterations=200, batch=64), 20, 150, DaggerSettings(iterations=900), QSettings(batches=25),
         StudySettings(states=12, views=16), 30,
     ),
     "full": Preset(
         20, TrainSettings(iterations=300, batch=64), 100, 500, DaggerSettings(iterations=2400),
-        QSettings(batches=80, updates=1800), StudySettings(states=50), 70, residual=800,
+        QSettings(batches=80), StudySettings(states=50), 70, residual=800,
     ),
 }  # fmt: skip
 
