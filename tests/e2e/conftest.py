@@ -47,6 +47,6 @@ def stubbed(monkeypatch):
         monkeypatch.setattr(learning, name, getattr(stubs, name.removeprefix("_")))
     blank = torch.zeros(1, 2, 4, 4, 3), torch.zeros(1, 2, 4, 4)
     monkeypatch.setattr(learning, "saliency", lambda *_: blank)
-    fit = stubs.nudge(lambda q, sight, *_: q, 1.0)
-    monkeypatch.setattr(learning, "q_function", SimpleNamespace(imagine=lambda *_: (None, None), fit=fit))
+    monkeypatch.setattr(learning.returns, "imagine", lambda *_: None)
+    monkeypatch.setattr(learning, "q_function", SimpleNamespace(fit=stubs.nudge(lambda q, *_: q, 1.0)))
     return pipeline

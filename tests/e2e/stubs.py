@@ -147,6 +147,7 @@ def batch(tools, index):
         "X_WE": (4, 4),
         "belief": (2, 4, 4),
         "seen": (2,),
+        "ray": (3,),
         "view": (3,),
         "value": (),
         "precision": (5,),

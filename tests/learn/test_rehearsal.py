@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from samrl.learn import dagger, q_function, sensing
+from samrl.learn import dagger, q_function, returns, sensing
 from samrl.learn.actor import Actor, Eye, Sight
 from samrl.learn.dagger import DaggerSettings
 from samrl.learn.expert import Expert
@@ -125,6 +125,31 @@ def test_rows_hold_what_was_tried(stage: Rehearsal, learners) -> None:
     assert int(tried.sum()) == 8 and rows.belief.shape[1:] == (2, 4, 4) and rows.precision.shape[1:] == (5,)
     expected = imagine(rows, actor, eye, SHELL, torch.Generator().manual_seed(0))
     assert len(expected.features) == len(rows.value) and bool((expected.action.abs() <= 1).all())
+
+
+def test_what_q_learns_from_is_what_it_is_asked_with(stage: Rehearsal, learners, monkeypatch) -> None:
+    eye, actor, q = learners
+    monkeypatch.setattr(returns, "JITTER", (0.0, 0.0, 0.0))
+    now, view = stage.view[0], SHELL.draw(1, torch.Generator().manual_seed(2))
+    rows = Rows.of(stage.take(torch.tensor([0])), view, torch.ones(1), torch.zeros(1, 5))
+    expected = imagine(rows, actor, eye, SHELL, torch.Generator())
+    with torch.no_grad():
+        value, action = Viewpoint(q, actor, eye, SHELL).value(situation(stage), now, view)
+        assert torch.allclose(q(expected).mean(-1), value) and torch.allclose(expected.action * actor.policy.limits, action)
+
+
+def test_q_is_the_same_again_whatever_else_was_drawn(stage: Rehearsal, learners) -> None:
+    eye, actor, _ = learners
+    view = SHELL.draw(stage.count, torch.Generator().manual_seed(2))
+    rows = Rows.of(stage, view, torch.rand(stage.count, generator=torch.Generator().manual_seed(3)), torch.zeros(stage.count, 5))
+    expected = imagine(rows, actor, eye, SHELL, torch.Generator().manual_seed(4))
+    fitted = []
+    for _ in range(2):
+        torch.rand(7)
+        generator = torch.Generator().manual_seed(5)
+        fitted.append(QFunction(2, generator))
+        q_function.fit(fitted[-1], expected, rows.value, rows.precision, QSettings(updates=5, batch=8), generator)
+    assert all(torch.equal(a, b) for a, b in zip(*(q.state_dict().values() for q in fitted), strict=True))
 
 
 def test_q_learns_on_which_side_the_return_is(stage: Rehearsal, learners) -> None:

@@ -89,43 +89,39 @@ def prospect(
         action: (n, 6) held fixed, as in SAM-RL Eq. 7; else the actor's there, without a gradient.
     """
     twin, command = at.spread(len(X_WC))
-    sight = eye.see(twin, command, X_WC)
+    poses, sight = eye.model.poses(twin), eye.see(twin, command, X_WC)
     features = actor.features(sight)
     if action is None:
         with torch.no_grad():
             action = actor.decide(sight, features)[2]
-    frames = torch.stack([eye.model.chain.tool(twin.state.q), *_bodies(eye, twin)], 1)
+    frames = torch.stack([eye.model.chain.tool(twin.state.q), *(poses[b] for b in eye.model.updatable)], 1)
     way = lie.transform(lie.inverse(frames), X_WC[:, None, None, :3, 3].expand(-1, frames.shape[1], 1, 3))[:, :, 0]
     distance = way.norm(dim=-1)
-    tip, axis = eye.task.errors(eye.model.poses(twin))
+    tip, axis = eye.task.errors(poses)
     so_far = (X_WC[:, :3, :3].mT @ ray[..., None])[..., 0]
     seen = (1 + at.seen.expand(len(X_WC), -1)).log()
     known = [seen, so_far, distance, (way / distance[..., None]).flatten(1), tip, axis, tip.norm(dim=-1, keepdim=True)]
     return Prospect(features, torch.cat(known, -1), action / actor.policy.limits)
 
 
-def _bodies(eye: Eye, twin: Twin) -> list[Tensor]:
-    """Poses (n, 4, 4) of the updatable bodies in the world."""
-    X_WL = eye.model.link_poses(twin)
-    return [X_WL[:, eye.model.scene.link(b)] for b in eye.model.updatable]
-
-
 class QFunction(nn.Module):
     """Prospect (n) -> returns (n, HEADS) in [0, 1].
 
-    The image tells how exact a look from there would be (Rehearsal.precision), and how exact the actor after it
+    The image and what is known tell how exact a look from there would be (Rehearsal.precision), and how exact the actor after it
     (returns.unclear), of which there is more to learn from than of returns. What a return is follows from that and from what
     the twin knows anyway: where the camera would be, seen from the tool and the bodies, how well these were seen so far and
     from where, and how far it is to go."""
 
     center: Tensor
     scale: Tensor
+    most: Tensor  # of what bodies were seen, as far as it has learned of that: a look at every step adds up to more
 
     def __init__(self, bodies: int, generator: torch.Generator) -> None:
         super().__init__()
         known = bodies + 3 + 4 * (bodies + 1) + 7
         self.register_buffer("center", torch.zeros(FEATURES + known + 6))
         self.register_buffer("scale", torch.ones(FEATURES + known + 6))
+        self.register_buffer("most", torch.full((bodies,), torch.inf))
         self.gist = nn.Sequential(nn.Dropout(0.3), mlp([FEATURES, GIST], generator), nn.ELU())
         self.precision = mlp([GIST + known, 128, 2 * bodies + 1], generator, 0.1)
         self.heads = nn.ModuleList(mlp([known + 6 + 2 * bodies + 1, 128, 128, 1], generator, 0.1) for _ in range(HEADS))
@@ -134,10 +130,13 @@ class QFunction(nn.Module):
         """Every input has mean 0 and standard deviation 1 over these."""
         x = torch.cat([p.features, p.known, p.action], -1)
         self.center, self.scale = x.mean(0), x.std(0) + 1e-3
+        self.most = p.known[:, : len(self.most)].amax(0)
 
     def parts(self, p: Prospect) -> tuple[Tensor, Tensor]:
         """Logits of the returns (n, HEADS), and the precision (n, 2 B + 1)."""
-        x = (torch.cat([p.features, p.known, p.action], -1) - self.center) / self.scale
+        seen, other = p.known.tensor_split([len(self.most)], -1)
+        x = torch.cat([p.features, torch.minimum(seen, self.most), other, p.action], -1)
+        x = (x - self.center) / self.scale
         features, known, action = x.split([FEATURES, x.shape[-1] - FEATURES - 6, 6], -1)
         precision = self.precision(torch.cat([self.gist(features), known], -1))
         x = torch.cat([known, action, precision], -1)
@@ -153,7 +152,16 @@ def fit(
 ) -> list[float]:  # fmt: skip
     """Regress on returns (m) in [0, 1] by cross-entropy, each head on a sample of its own (bootstrap), and on precision
     (m, 2 B + 1), NaN where unknown. The last tenth of the rows is held out, and the weights that were best on it are kept.
-    Returns the losses on it, one every CHECK updates."""
+    Returns the losses on it, one every CHECK updates. What is dropped out is drawn from `generator` too."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
+        return _fit(q, expected, value, precision, s, generator, progress or (lambda i, loss: None))
+
+
+def _fit(
+    q: QFunction, expected: Prospect, value: Tensor, precision: Tensor, s: QSettings, generator: torch.Generator,
+    progress: Callable[[int, float], None],
+) -> list[float]:  # fmt: skip
     q.standardise(expected)
     tried, told = value.isfinite(), precision.isfinite()
     train, held_out = torch.arange(len(value)).tensor_split([len(value) - max(1, len(value) // 10)])
@@ -185,8 +193,7 @@ def fit(
                 raise NonFiniteError("Q's loss on the rows that are held out is not finite.")
             if history[-1] <= min(history):
                 kept = {name: w.clone() for name, w in q.state_dict().items()}
-        if progress:
-            progress(i, history[-1] if history else float("nan"))
+        progress(i, history[-1] if history else float("nan"))
     q.load_state_dict(kept)
     q.eval()
     return history

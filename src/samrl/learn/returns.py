@@ -86,8 +86,8 @@ def _glance(stage: Rehearsal, actor: Actor, eye: Eye) -> Rows:
 
 
 def held(stage: Rehearsal, actor: Actor, eye: Eye, s: QSettings, steps: int, rows: list[Rows] | None = None) -> Tensor:
-    """Discounted returns (n) of the actor that keeps looking from where the cameras are for `steps`; 1 at success, once. `rows`
-    gets what was met on the way and what came of it, up to half of the steps."""
+    """Discounted returns (n) of the actor that sees what is believed from where the cameras are, for `steps`; 1 at success,
+    once. Nothing is looked at again. `rows` gets what was met on the way and what came of it, up to half of the steps."""
     value, index = torch.zeros(stage.count), torch.arange(stage.count)
     met: list[tuple[Rows, Tensor, int]] = []
     for i in range(steps):

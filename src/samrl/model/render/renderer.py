@@ -39,7 +39,7 @@ class Renderer:
         background: colour where there is nothing.
         threads: threads for a batch on the CPU.
         mean_depth: a pixel's depth is the harmonic mean of its samples', what is nothing being infinitely far; this mixes
-            surfaces at edges, as no sensor does, but has a gradient there (a poor one where a face is seen edge on, less than
+            surfaces at edges, but has a gradient there (a poor one where a face is seen edge on, less than
             two samples wide). Else it is that of the middle sample's face.
     """
 
