@@ -1,8 +1,10 @@
 """The command: instant help, sentences for whatever is asked wrongly, and a way on after Ctrl-C."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -115,3 +117,10 @@ def test_interrupt_says_how_to_go_on(error, capsys, monkeypatch, tmp_path):
 def test_the_command_is_installed():
     done = subprocess.run([sys.executable, "-m", "samrl.cli", "--version"], capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout.strip()
+
+
+def test_a_scheduler_that_ends_it_is_told_how_to_go_on(capsys):
+    with pytest.raises(SystemExit) as end, cli._resumable("samrl run --resume"):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(1)
+    assert end.value.code == 130 and "samrl run --resume" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -180,15 +181,16 @@ class UsageError(SamrlError):
 
 
 class _resumable:
-    """Ctrl-C within says in one sentence how to go on."""
+    """Ctrl-C within, or a TERM as schedulers send it, says in one sentence how to go on."""
 
     def __init__(self, command: str) -> None:
         self.command = command
 
     def __enter__(self) -> None:
-        pass
+        self.before = signal.signal(signal.SIGTERM, signal.default_int_handler)
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        signal.signal(signal.SIGTERM, self.before)
         if kind is KeyboardInterrupt:
             _say(f"samrl: interrupted; everything finished is kept, and `{self.command}` goes on from there.")
             raise SystemExit(130)
