@@ -140,13 +140,17 @@ def bench_of(folder: RunFolder, world: str, settings: str, variant: str) -> Benc
     return Bench(
         made, brain.expert.model, chosen.task_for(task), agent_of(brain, folder, variant), (world, settings, variant), dumps,
         segment=SEGMENT["segmenter" if variant == "segmenter" else plan.masks], updates=variant != "no-update",
-        residual=None if variant in WITHOUT_RESIDUAL else _residual(folder, brain),
+        residual=None if variant in WITHOUT_RESIDUAL else _residual(folder, brain, variant),
     )  # fmt: skip
 
 
-def _residual(folder: RunFolder, brain: Brain) -> Residual | None:
-    """The residual that the run has learned, if it has."""
+def _residual(folder: RunFolder, brain: Brain, variant: str) -> Residual | None:
+    """The residual that the run has learned, if it has; or as it was at one of plans.MARKS."""
     path = folder.path / SIM2REAL / RESIDUAL
+    if variant.startswith("residual-"):
+        path = path.with_name(f"{variant}.pt")
+        if not path.exists():
+            raise RunFolderError(f"{path} is not there: the residual of this run has not practised for so many real steps.")
     if not path.exists():
         return None
     from samrl.sim2real import residual  # takes a second to import, and most runs do without

@@ -16,12 +16,13 @@ from samrl.core.errors import RunFolderError, SamrlError
 from samrl.core.progress import track
 from samrl.core.runs import LEARN, REAL2SIM, SIM2REAL, RunFolder, read_json, write_json
 from samrl.learning import STATES, TRIALS, learn, learn_fixed, timed
-from samrl.plans import FIRST_SEED, VARIANTS, Plan, check_name, make_plan, read_plan
+from samrl.plans import FIRST_SEED, MARKS, VARIANTS, Plan, check_name, make_plan, read_plan
 from samrl.sim2real import summary
 from samrl.sim2real.evaluate import Record, run_many, run_one
 
 STARTS, FRAMES = "starts.json", "frames"
 VARIANT = "full"
+SPARE = 3  # real steps that a last control step may need: so many may be left over at a limit
 PRACTICE = 40_000  # where the seeds of the residual's episodes begin
 
 
@@ -85,7 +86,10 @@ def learn_residual(folder: RunFolder) -> None:
                 before = env.real_steps
                 outcomes.append(residual.practise(sac, env, plan.seed_of(PRACTICE + 1 + len(outcomes))))
                 won = outcomes[-1]
-                residual.save(sac, path, told := {"real steps": env.real_steps, "successes": outcomes})
+                told = {"real steps": env.real_steps, "successes": outcomes}
+                for mark in (m for m in MARKS if before < m - SPARE <= env.real_steps):
+                    residual.save(sac, path.with_name(f"residual-{mark}.pt"), told)
+                residual.save(sac, path, told)
                 write_json(path.with_name("practice.json"), told)
                 advance(env.real_steps - before, note="success" if won else "failure")
 

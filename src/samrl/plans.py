@@ -23,6 +23,7 @@ from samrl.worlds import settings as world_settings
 TWIN = "twin"  # 𝓜 itself as the world
 FIRST_SEED = 10_000  # lower seeds are for development
 MASKS = ("world", "segmenter")
+MARKS = (200, 800, 2000)  # real steps after which what the residual has learned so far is kept
 VARIANTS = {
     "full": "views by Q, refined along ∂Q/∂camera; the actor; the residual where it was trained",
     "no-residual": "the same without the residual",
@@ -39,6 +40,7 @@ VARIANTS = {
     "black": "the actor is shown black images",
     "other": "the actor is shown an image of another episode",
     "segmenter": "the full way, with masks from the segmenter",
+    **{f"residual-{n}": f"the full way, with the residual as it was after {n} real steps" for n in MARKS},
 }
 
 

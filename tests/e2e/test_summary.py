@@ -46,6 +46,13 @@ def test_figures_of_a_few_episodes():
     assert times["first control step: all"]["value"] == pytest.approx(800.0)
 
 
+def test_steps_in_which_a_view_is_chosen_are_told_apart():
+    episode = record(0) | {"views": [{"step": 2}], "times": {"look": [0.3] * 4, "update": [0.5, 0.1, 0.2, 0.1]}}
+    times = by_metric(summary.figures([episode])[1])
+    assert times["controller where a view is chosen"]["value"] == pytest.approx(200.0)
+    assert times["controller where none is"]["count"] == 2
+
+
 def test_a_variant_is_compared_on_the_seeds_that_both_have_tried():
     full, other = [record(s) for s in range(4)], [{**record(s, s > 2), "variant": "no-update"} for s in range(1, 6)]
     found = [f for f in summary.figures(full + other)[0] if "less" in f["metric"]]

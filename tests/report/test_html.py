@@ -81,6 +81,19 @@ def test_everything_is_in_one_file(folder):
     assert text.count("<img alt='world, step") == 8 and text.count("𝓜 after, step 24") == 2
 
 
+def test_success_stands_beside_the_papers_and_against_real_steps(folder):
+    made = summary()
+    made["results"] += [figure("success", 0.5, "share", world="twin", variant=v) for v in ("no-residual", "no-viewpoint")]
+    made["results"] += [figure("success", 0.6, "share", variant=v) for v in ("no-residual", "residual-200", "random-view")]
+    runs.write_json(folder.path / runs.SUMMARY, made)
+    runs.write_json(folder.path / runs.SIM2REAL / "practice.json", {"real steps": 798, "successes": [True, False]})
+    page = html.write(folder.path).read_text()
+    table = page.split("Table I")[1].split("</section>")[0]
+    assert ".82" in table and ".64" in table and ".71" not in table
+    steps = re.findall(r"<tr class=''><td>(\d+)</td>", page.split("The residual")[1].split("</section>")[0])
+    assert steps == ["0", "200", "798"]
+
+
 def test_the_same_run_gives_the_same_report(folder):
     assert html.page(folder) == html.page(folder)
 

@@ -1,5 +1,6 @@
 """The residual starts at zero, stays within its bound, learns what is to be corrected, and survives a restart."""
 
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import gymnasium
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from samrl import pipeline
 from samrl.core.errors import RunFolderError
 from samrl.sim2real import residual
 from samrl.sim2real.residual import FEATURES, SAYS, SEES, ResidualSettings
@@ -125,3 +127,30 @@ def test_it_corrects_only_where_both_critics_say_so(monkeypatch):
     for critics, better in ((agree, True), (differ, False)):
         monkeypatch.setattr(sac.critic, "forward", critics)
         assert learned._better(seen, share) is better
+
+
+def test_what_was_learned_after_some_real_steps_is_kept(tmp_path, monkeypatch):
+    class Env:
+        s = SMALL
+
+        def __init__(self, bench, actor, settings, limit):
+            self.limit, self.real_steps = limit, 0
+
+        def affords(self):
+            return self.real_steps + 3 <= self.limit
+
+    def practise(sac, env, seed):
+        env.real_steps = min(env.real_steps + 66, env.limit - 2)
+        return True
+
+    values = SimpleNamespace(residual=800)
+    monkeypatch.setattr(pipeline, "read_plan", lambda _: SimpleNamespace(values=values, world="", settings="", seed_of=int))
+    monkeypatch.setattr(pipeline, "bench_of", lambda *_: nullcontext())
+    monkeypatch.setattr(pipeline, "brain_of", lambda _: SimpleNamespace(actor=None))
+    monkeypatch.setattr(residual, "RealSteps", Env)
+    monkeypatch.setattr(residual, "fresh", lambda *_: None)
+    monkeypatch.setattr(residual, "practise", practise)
+    monkeypatch.setattr(residual, "save", lambda sac, path, told: path.write_text(str(told["real steps"])))
+    pipeline.learn_residual(SimpleNamespace(stage=lambda _: tmp_path))
+    kept = {path.name: path.read_text() for path in tmp_path.glob("residual*.pt")}
+    assert kept == {"residual-200.pt": "198", "residual-800.pt": "798", "residual.pt": "798"}

@@ -52,6 +52,10 @@ PARTS = {
     "controller": "controller alone (viewpoint, update, policy, step)",
     "all": "all",
 }
+TABLE_ONE = {  # variant -> what the paper calls it, and its success (Lv et al., Table I)
+    "full": ("with viewpoint", ".82"), "no-residual": ("with viewpoint", ".82"), "no-viewpoint": ("without viewpoint", ".64"),
+    "fixed-view": ("fixed view", ".71"),
+}  # fmt: skip
 STAGE_NAMES = {
     REAL2SIM: "real2sim: aligning scenes",
     LEARN: "learn: expert, looks, actor, returns, Q, study",
@@ -85,9 +89,10 @@ def page(folder: RunFolder) -> str:
         "the twin is updated at every step, the actor acts on what it renders, from views that Q chooses</p>",
         _simulated(episodes, config),
         _success(results, episodes),
+        _table_one(results),
         _expert(folder, results),
         _views(folder, results),
-        _practice(folder),
+        _practice(folder, results, first),
         _errors(episodes, results),
         _strip(folder, episodes, won=True),
         _strip(folder, episodes, won=False),
@@ -115,6 +120,17 @@ def _success(results: list[Figure], episodes: list[Record]) -> str:
     head = _row(names, "th")
     table = f"<table>{head}{rows}</table>" if rows else "<p class=soft>No episodes yet.</p>"
     return _section("Success", table + "".join(_failed(place, episodes) for place in _places(episodes)))
+
+
+def _table_one(results: list[Figure]) -> str:
+    """Beside what the paper says of its own simulation."""
+    found = {_place(f)[2]: f for f in results if f["metric"] == "success" and _place(f)[:2] == ("twin", "nominal")}
+    rows = [(what, paper, found[name]) for name, (what, paper) in TABLE_ONE.items() if name in found]
+    if not rows:
+        return ""
+    head = _row(["", "variant", "paper", "here", "episodes", "95 % interval"], "th")
+    cells = [[what, escape(f["variant"]), paper, f"<b>{f['value']:.2f}</b>", _counts(f), _interval(f)] for what, paper, f in rows]
+    return _section("In the twin, beside the paper's Table I", f"<table>{head}{''.join(map(_row, cells))}</table>")
 
 
 def _failed(place: Place, episodes: list[Record], most: int = 20) -> str:
@@ -170,14 +186,21 @@ def _saliency(folder: RunFolder) -> str:
     return f"<h3>What the actor looks at</h3>{note}" + _image("saliency", 760, uri)
 
 
-def _practice(folder: RunFolder) -> str:
-    """What the residual cost, and how its episodes ended."""
+def _practice(folder: RunFolder, results: list[Figure], own: Place) -> str:
+    """What the residual cost, how its episodes ended, and success against real steps."""
     path = folder.path / SIM2REAL / "practice.json"
     if not path.exists():
         return ""
     told = read_json(path)
     won, count = sum(told["successes"]), len(told["successes"])
     text = f"<p>{told['real steps']} real steps (acts and looks) in {count} episodes, {won} of them successes.</p>"
+    found = {f["variant"]: f for f in results if f["metric"] == "success" and _place(f)[:2] == own[:2]}
+    steps = {v: int(v.split("-")[1]) for v in found if v.startswith("residual-")}
+    steps |= {"no-residual": 0, "full": told["real steps"]}
+    rows = [(n, found[v]) for v, n in sorted(steps.items(), key=lambda item: item[1]) if v in found]
+    if len(rows) > 1:
+        cells = [_row([str(n), _counts(f), _range(f), _interval(f)]) for n, f in rows]
+        text += f"<table>{_row(['real steps', 'successes', '', '95 % interval'], 'th')}{''.join(cells)}</table>"
     return _section("The residual", text)
 
 
@@ -233,7 +256,7 @@ def _strip_table(path: Path) -> str:
 
 def _control_step(times: list[Figure]) -> str:
     """Where the time of a control step goes, for each world and settings."""
-    own = [f for f in times if "control step" in f["metric"]]
+    own = [f for f in times if "control step" in f["metric"] or f["metric"].startswith("controller ")]
     blocks = [_control_step_at(place, [f for f in own if _place(f) == place]) for place in _places(own)]
     return _section("Where a control step goes", "".join(blocks)) if blocks else ""
 
@@ -249,6 +272,8 @@ def _control_step_at(place: Place, times: list[Figure]) -> str:
         bar = f"<div class=bar style='width:{width:.1f}%'></div>"
         cells = [PARTS.get(name, escape(name)), bar, *cells, f"{first[name]['value']:.1f}"]
         rows += _row(cells, kind="sum" if name in ("controller", "all") else "", numbers=3)
+    for f in (f for f in times if f["metric"].startswith("controller ")):
+        rows += _row([f["metric"], "", f"{f['value']:.1f}", f"{f['high']:.1f}", ""], kind="sum", numbers=3)
     count = later["all"]["count"] if "all" in later else 0
     return f"<h3>{_named(place)}: {count} steps</h3><table class=parts>{rows}</table>"
 

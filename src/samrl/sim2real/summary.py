@@ -89,7 +89,18 @@ def _step_times(place: Place, records: Sequence[Record]) -> list[Figure]:
         columns = {**columns, "controller": _sums(own), "all": _sums(columns.values())}
         in_ms = {name: [1000 * s for s in values] for name, values in columns.items() if values}
         figures += [spread(f"{metric}: {name}", place, values, "ms") for name, values in in_ms.items()]
-    return figures
+    return figures + _controller_times(place, records)
+
+
+def _controller_times(place: Place, records: Sequence[Record]) -> list[Figure]:
+    """The controller's time in steps in which a view is chosen, and in those in which none is."""
+    values: dict[str, list[float]] = {"where a view is chosen": [], "where none is": []}
+    for r in (r for r in records if r["times"]):
+        own = _sums([steps for name, steps in r["times"].items() if name not in WORLDS_TIME])
+        chosen = {v["step"] for v in r["views"]}
+        for i, seconds in enumerate(own[1:], 1):
+            values["where a view is chosen" if i in chosen else "where none is"].append(1000 * seconds)
+    return [spread(f"controller {where}", place, ms, "ms") for where, ms in values.items() if ms]
 
 
 def views(states: Sequence[Record]) -> list[Figure]:
