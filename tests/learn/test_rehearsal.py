@@ -60,9 +60,9 @@ def test_ranked_views_are_no_worse_than_those_drawn(stage: Rehearsal) -> None:
     now = SHELL.draw(1, generator)[0]
     view, score = chooser.ranked(at, now, generator)
     assert view.shape == (6, 3) and bool((score[:-1] >= score[1:]).all())
-    plain = Viewpoint(q, actor, eye, SHELL, ViewSettings(candidates=6, refined=0, steps=0, travel=0.0))
+    plain = Viewpoint(q, actor, eye, SHELL, ViewSettings(candidates=6, refined=0, steps=2, travel=0.0))
     again, before = plain.ranked(at, now, torch.Generator().manual_seed(4))
-    refined, after = plain.refine(at, now, again, before, plain.value(at, now, again)[1], generator)
+    refined, after = plain.refine(at, now, again, plain.value(at, now, again)[1], generator)
     assert bool((after >= before - 1e-6).all()) and refined.shape == again.shape
 
 

@@ -112,12 +112,10 @@ def gradient_cosine(chooser: Viewpoint, at: Situation, now: Tensor, view: Tensor
     """Cosine between ∂Q/∂view through the renderer and central differences of Q∘render, with the action held."""
     with torch.no_grad():
         _, action = chooser.value(at, now, view[None])
-    x = view[None].clone().requires_grad_(True)
-    value, _ = chooser.value(at, now, x, action)
-    (gradient,) = torch.autograd.grad(value.sum(), x)
+    _, gradient = chooser.uphill(at, now, view[None], action)
     steps = PROBE * torch.cat([torch.eye(3), -torch.eye(3)])
     with torch.no_grad():
-        around, _ = chooser.value(at, now, view + steps, action.expand(6, -1))
+        around, _ = chooser.value(at, now, view + steps, action.expand(6, -1), chooser.finer)
     differences = (around[:3] - around[3:]) / (2 * PROBE)
     return float(torch.nn.functional.cosine_similarity(gradient[0], differences, dim=0))
 

@@ -31,17 +31,26 @@ class ViewSettings:
 
 
 class Viewpoint:
-    """Chooses views by Q."""
+    """Chooses views by Q.
 
-    def __init__(self, q: QFunction, actor: Actor, eye: Eye, shell: Shell, settings: ViewSettings | None = None) -> None:
+    Args:
+        eye: renders what Q sees of the candidates; finer: of the ascent, whose gradient wants more samples a pixel.
+    """
+
+    def __init__(
+        self, q: QFunction, actor: Actor, eye: Eye, shell: Shell, settings: ViewSettings | None = None, finer: Eye | None = None
+    ) -> None:
         self.q, self.actor, self.eye, self.shell, self.s = q, actor, eye, shell, settings or ViewSettings()
+        self.finer = finer or eye
 
-    def value(self, at: Situation, now: Tensor, view: Tensor, action: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def value(
+        self, at: Situation, now: Tensor, view: Tensor, action: Tensor | None = None, eye: Eye | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Q (n) of views (n, 3) of one situation, or of n, seen from the view `now` (3) so far, and the actions (n, 6) they
         were valued with; differentiable in the views. `action`: held fixed, as in SAM-RL Eq. 7; else the actor's there, without a
         gradient."""
         ray = self.shell.ray(now).expand(len(view), 3)
-        expected = prospect(self.actor, self.eye, at, self.shell.pose(view), ray, action)
+        expected = prospect(self.actor, eye or self.eye, at, self.shell.pose(view), ray, action)
         heads = self.q(expected)
         return heads.mean(-1) - self.s.doubt * heads.std(-1), expected.action * self.actor.policy.limits
 
@@ -55,26 +64,29 @@ class Viewpoint:
         view, q, action = view[order], q[order], action[order]
         best = min(s.refined, len(view))
         if best and s.steps:
-            view[:best], q[:best] = self.refine(at, now, view[:best], q[:best], action[:best], generator)
+            view[:best], q[:best] = self.refine(at, now, view[:best], action[:best], generator)
         score = q - self.cost(view, now)
         order = score.argsort(descending=True)
         return view[order], score[order]
 
     def refine(
-        self, at: Situation, now: Tensor, view: Tensor, q: Tensor, action: Tensor, generator: torch.Generator
+        self, at: Situation, now: Tensor, view: Tensor, action: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        """Follow ∂Q/∂view from views (k, 3) whose values are q (k), actions held; what is not better is not taken, and makes
-        the next steps shorter."""
-        s, best, best_q = self.s, view.clone(), q.clone()
+        """Follow ∂Q/∂view from views (k, 3), actions held; what is not better is not taken, and makes the next steps shorter.
+        Returns views (k, 3) and their values (k)."""
+        s, best = self.s, view.clone()
         rate = torch.tensor(s.rate)
         low, high = (torch.tensor([r[i] for r in (self.shell.yaw, self.shell.pitch, self.shell.radius)]) for i in (0, 1))
         shares, scale = torch.tensor(SHARES)[:, None, None], torch.ones(len(best), 1)
         for _ in range(s.steps):
-            direction = rate * self._uphill(at, now, best, action, generator)
+            best_q, direction = self.uphill(at, now, best, action)
+            if s.random:
+                direction = torch.randn(best.shape, generator=generator)
+            direction = rate * direction
             step = scale * direction / direction.norm(dim=-1, keepdim=True).clamp_min(1e-12) * rate
             trial = (best + step * shares).clamp(low, high)
             with torch.no_grad():
-                value, _ = self.value(at, now, trial.flatten(0, 1), action.repeat(len(SHARES), 1))
+                value, _ = self.value(at, now, trial.flatten(0, 1), action.repeat(len(SHARES), 1), self.finer)
             value, which = value.view(len(SHARES), -1).max(0)
             better = value > best_q
             best = torch.where(better[:, None], trial[which, torch.arange(len(best))], best)
@@ -82,13 +94,11 @@ class Viewpoint:
             scale = torch.where(better[:, None], scale, SHARES[-1] * scale)
         return best, best_q
 
-    def _uphill(self, at: Situation, now: Tensor, view: Tensor, action: Tensor, generator: torch.Generator) -> Tensor:
-        """∂Q/∂view (k, 3) of views (k, 3), or a direction that is drawn."""
-        if self.s.random:
-            return torch.randn(view.shape, generator=generator)
+    def uphill(self, at: Situation, now: Tensor, view: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
+        """Q (k) of views (k, 3), and ∂Q/∂view (k, 3)."""
         x = view.clone().requires_grad_(True)
-        value, _ = self.value(at, now, x, action)
-        return torch.autograd.grad(value.sum(), x)[0]
+        value, _ = self.value(at, now, x, action, self.finer)
+        return value.detach(), torch.autograd.grad(value.sum(), x)[0]
 
     def cost(self, view: Tensor, now: Tensor) -> Tensor:
         """Of the way from `now` (3) to views (n, 3): the angle between the rays, weighted."""
