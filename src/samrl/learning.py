@@ -3,6 +3,7 @@ file and is left alone once that is there; each piece of work seeds itself."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -127,7 +128,7 @@ def _q(folder: RunFolder) -> None:
     brain, s = brain_of(folder), plan.values.q
     rows = Rows.cat([_read_rows(stage / RETURNS / f"{i:04d}.npz") for i in range(s.batches)])
     with track("2/3 learn: Q", s.updates) as advance:
-        tell = lambda i, loss: advance(note=f"held-out loss {loss:.3f}" if loss == loss else "")  # noqa: E731
+        tell = lambda i, loss: advance(note=f"held-out loss {loss:.3f}" if math.isfinite(loss) else "")  # noqa: E731
         generator = torch.Generator().manual_seed(plan.seed_of(7))
         expected = returns.imagine(rows, brain.actor, brain.fine_eye, brain.shell, generator)
         history = q_function.fit(brain.q, expected, rows.value, rows.precision, s, generator, tell)

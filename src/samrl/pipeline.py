@@ -22,7 +22,6 @@ from samrl.sim2real.evaluate import Record, run_many, run_one
 
 STARTS, FRAMES = "starts.json", "frames"
 VARIANT = "full"
-SPARE = 3  # real steps that a last control step may need: so many may be left over at a limit
 PRACTICE = 40_000  # where the seeds of the residual's episodes begin
 
 
@@ -87,7 +86,7 @@ def learn_residual(folder: RunFolder) -> None:
                 outcomes.append(residual.practise(sac, env, plan.seed_of(PRACTICE + 1 + len(outcomes))))
                 won = outcomes[-1]
                 told = {"real steps": env.real_steps, "successes": outcomes}
-                for mark in (m for m in MARKS if before < m - SPARE <= env.real_steps):
+                for mark in (m for m in MARKS if before < m - residual.SPARE <= env.real_steps):
                     residual.save(sac, path.with_name(f"residual-{mark}.pt"), told)
                 residual.save(sac, path, told)
                 write_json(path.with_name("practice.json"), told)

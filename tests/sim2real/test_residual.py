@@ -154,3 +154,32 @@ def test_what_was_learned_after_some_real_steps_is_kept(tmp_path, monkeypatch):
     pipeline.learn_residual(SimpleNamespace(stage=lambda _: tmp_path))
     kept = {path.name: path.read_text() for path in tmp_path.glob("residual*.pt")}
     assert kept == {"residual-200.pt": "198", "residual-800.pt": "798", "residual.pt": "798"}
+
+
+def test_its_reward_is_what_the_twin_believes_and_no_more_than_a_step_can_bring(monkeypatch):
+    class Loop:
+        def __init__(self, *_, **__):
+            self.believed, self.step = [10.0, 9.0, 0.0], 0
+
+        def begin(self, seed):
+            pass
+
+        def sense(self):
+            self.twin = self.believed[self.step]
+            return torch.zeros(6)
+
+        def act(self, action):
+            self.step += 1
+
+    task = SimpleNamespace(
+        horizon=60, cost=lambda m: m["believed"], success=lambda m: torch.tensor(False), measures=lambda poses: poses
+    )
+    model = SimpleNamespace(poses=lambda twin: {"believed": twin})
+    bench = SimpleNamespace(world=SimpleNamespace(looks=0, truths=[{}]), model=model, task=task, agent=None, segment=None)
+    monkeypatch.setattr(residual, "Witness", lambda w: w)
+    monkeypatch.setattr(residual, "Loop", Loop)
+    monkeypatch.setattr(residual, "observe", lambda *_: np.zeros(FEATURES, np.float32))
+    env = residual.RealSteps(bench, ACTOR, SMALL, limit=100)
+    env.reset(seed=0)
+    rewards = [env.step(np.zeros(6, np.float32))[1] for _ in range(2)]
+    assert rewards == pytest.approx([0.1, 0.1 * residual.MOST])

@@ -48,7 +48,7 @@ class Eye:
 
     Args:
         task: whose tip, where it nominally is in the tool's frame, the crops are about.
-        supersampling: samples a pixel, squared; 2 where a gradient by the camera is wanted, and with it a mean depth.
+        supersampling: samples a pixel, squared; more than 1 where a gradient by the camera is wanted, and with it a mean depth.
     """
 
     def __init__(self, model: Model, task: Task, supersampling: int = 1) -> None:

@@ -28,6 +28,7 @@ from samrl.sim2real.evaluate import Bench, Witness
 
 BOUND = 0.3  # of the action's limits
 FEATURES = 256 + 7 + 6 + 6
+SPARE = 3  # real steps that a control step may need: two looks where a body has to be located first, and an act
 MOST = 2.0  # that the cost may seem to fall or rise by in a step: a new view may correct the estimate by more than the arm moves
 SEES, SAYS = gymnasium.spaces.Box(-np.inf, np.inf, (FEATURES,), np.float32), gymnasium.spaces.Box(-1.0, 1.0, (6,), np.float32)
 
@@ -138,8 +139,8 @@ class RealSteps(gymnasium.Env):
         return self.seen, reward, won, over and not won, {"success": won}
 
     def affords(self) -> bool:
-        """Whether one more control step stays within the limit: two looks where a body has to be located first, and an act."""
-        return self.real_steps + 3 <= self.limit
+        """Whether one more control step stays within the limit."""
+        return self.real_steps + SPARE <= self.limit
 
     def _sense(self) -> np.ndarray:
         looked = self.witness.looks
