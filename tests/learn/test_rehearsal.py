@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from samrl.learn import dagger, q_function, returns, sensing
-from samrl.learn.actor import Actor, Eye, Sight
+from samrl.learn.actor import FEATURES, Actor, Eye, Sight
 from samrl.learn.dagger import DaggerSettings
 from samrl.learn.expert import Expert
-from samrl.learn.q_function import QFunction, QSettings
+from samrl.learn.q_function import Prospect, QFunction, QSettings
 from samrl.learn.rehearsal import Rehearsal, Shell
 from samrl.learn.returns import Rows, collect, imagine
 from samrl.learn.sensing import Sensing
@@ -150,6 +150,16 @@ def test_q_is_the_same_again_whatever_else_was_drawn(stage: Rehearsal, learners)
         fitted.append(QFunction(2, generator))
         q_function.fit(fitted[-1], expected, rows.value, rows.precision, QSettings(updates=5, batch=8), generator)
     assert all(torch.equal(a, b) for a, b in zip(*(q.state_dict().values() for q in fitted), strict=True))
+
+
+def test_more_than_q_has_learned_of_counts_no_more() -> None:
+    q = QFunction(2, torch.Generator().manual_seed(0)).eval()
+    n = q.center.numel() - FEATURES - 6
+    known = torch.rand(20, n, generator=torch.Generator().manual_seed(1))
+    q.standardise(Prospect(torch.zeros(20, FEATURES), known, torch.zeros(20, 6)))
+    ask = lambda seen: q(Prospect(torch.zeros(1, FEATURES), torch.cat([seen, known[:1, 2:]], -1), torch.zeros(1, 6)))  # noqa: E731
+    most = known[:, :2].amax(0, keepdim=True)
+    assert torch.equal(ask(most + 3.0), ask(most)) and not torch.equal(ask(most - 0.5), ask(most))
 
 
 def test_q_learns_on_which_side_the_return_is(stage: Rehearsal, learners) -> None:

@@ -11,7 +11,7 @@ import torch
 from samrl import pipeline
 from samrl.core.errors import RunFolderError
 from samrl.sim2real import residual
-from samrl.sim2real.residual import FEATURES, SAYS, SEES, ResidualSettings
+from samrl.sim2real.residual import OBSERVED, SAYS, SEES, ResidualSettings
 
 LIMITS = torch.tensor([0.02] * 3 + [0.1] * 3)
 ACTOR = SimpleNamespace(policy=SimpleNamespace(limits=LIMITS))
@@ -25,16 +25,16 @@ class Push(gymnasium.Env):
 
     def reset(self, *, seed=None, options=None):
         self.generator = np.random.default_rng(seed)
-        return self.generator.normal(size=FEATURES).astype(np.float32), {}
+        return self.generator.normal(size=OBSERVED).astype(np.float32), {}
 
     def step(self, action):
         self.real_steps += 2
         reward = 1.0 - abs(float(action[0]) - 0.6) - self.s.effort * float(np.square(action).sum())
-        return self.generator.normal(size=FEATURES).astype(np.float32), reward, True, False, {}
+        return self.generator.normal(size=OBSERVED).astype(np.float32), reward, True, False, {}
 
 
 def said(sac, seed=0):
-    seen = np.random.default_rng(seed).normal(size=(16, FEATURES)).astype(np.float32)
+    seen = np.random.default_rng(seed).normal(size=(16, OBSERVED)).astype(np.float32)
     return sac.predict(seen, deterministic=True)[0]
 
 
@@ -109,7 +109,7 @@ def test_each_look_and_each_act_is_a_step_and_none_goes_beyond_the_limit(monkeyp
     bench = SimpleNamespace(world=world, model=SimpleNamespace(poses=lambda twin: {}), task=task, agent=None, segment=None)
     monkeypatch.setattr(residual, "Witness", lambda w: w)
     monkeypatch.setattr(residual, "Loop", Loop)
-    monkeypatch.setattr(residual, "observe", lambda *_: np.zeros(FEATURES, np.float32))
+    monkeypatch.setattr(residual, "observe", lambda *_: np.zeros(OBSERVED, np.float32))
     env = residual.RealSteps(bench, ACTOR, SMALL, limit=12)
     env.reset(seed=0)
     over = False
@@ -120,7 +120,7 @@ def test_each_look_and_each_act_is_a_step_and_none_goes_beyond_the_limit(monkeyp
 
 def test_it_corrects_only_where_both_critics_say_so(monkeypatch):
     sac = residual.fresh(Push(), SMALL, 0)
-    learned, seen = residual.LearnedResidual(sac, ACTOR), np.zeros(FEATURES, np.float32)
+    learned, seen = residual.LearnedResidual(sac, ACTOR), np.zeros(OBSERVED, np.float32)
     share = np.full(6, 0.5, np.float32)
     agree = lambda seen, a: (a.sum(-1, keepdim=True), a.sum(-1, keepdim=True))  # noqa: E731
     differ = lambda seen, a: (a.sum(-1, keepdim=True), -a.sum(-1, keepdim=True))  # noqa: E731
@@ -178,7 +178,7 @@ def test_its_reward_is_what_the_twin_believes_and_no_more_than_a_step_can_bring(
     bench = SimpleNamespace(world=SimpleNamespace(looks=0, truths=[{}]), model=model, task=task, agent=None, segment=None)
     monkeypatch.setattr(residual, "Witness", lambda w: w)
     monkeypatch.setattr(residual, "Loop", Loop)
-    monkeypatch.setattr(residual, "observe", lambda *_: np.zeros(FEATURES, np.float32))
+    monkeypatch.setattr(residual, "observe", lambda *_: np.zeros(OBSERVED, np.float32))
     env = residual.RealSteps(bench, ACTOR, SMALL, limit=100)
     env.reset(seed=0)
     rewards = [env.step(np.zeros(6, np.float32))[1] for _ in range(2)]

@@ -34,7 +34,7 @@ class Viewpoint:
     """Chooses views by Q.
 
     Args:
-        eye: renders what Q sees of the candidates; finer: of the ascent, whose gradient wants more samples a pixel.
+        eye: renders what Q sees of the candidates; finer: for the ascent's gradient, which wants more samples a pixel.
     """
 
     def __init__(
@@ -79,26 +79,22 @@ class Viewpoint:
         low, high = (torch.tensor([r[i] for r in (self.shell.yaw, self.shell.pitch, self.shell.radius)]) for i in (0, 1))
         shares, scale = torch.tensor(SHARES)[:, None, None], torch.ones(len(best), 1)
         for _ in range(s.steps):
-            best_q, direction = self.uphill(at, now, best, action)
-            if s.random:
-                direction = torch.randn(best.shape, generator=generator)
+            direction = torch.randn(best.shape, generator=generator) if s.random else self.uphill(at, now, best, action)
             direction = rate * direction
             step = scale * direction / direction.norm(dim=-1, keepdim=True).clamp_min(1e-12) * rate
-            trial = (best + step * shares).clamp(low, high)
+            trial = torch.cat([best[None], (best + step * shares).clamp(low, high)])
             with torch.no_grad():
-                value, _ = self.value(at, now, trial.flatten(0, 1), action.repeat(len(SHARES), 1), self.finer)
-            value, which = value.view(len(SHARES), -1).max(0)
-            better = value > best_q
-            best = torch.where(better[:, None], trial[which, torch.arange(len(best))], best)
-            best_q = torch.where(better, value, best_q)
-            scale = torch.where(better[:, None], scale, SHARES[-1] * scale)
-        return best, best_q
+                value, _ = self.value(at, now, trial.flatten(0, 1), action.repeat(len(trial), 1))
+            value, which = value.view(len(trial), -1).max(0)
+            best = trial[which, torch.arange(len(best))]
+            scale = torch.where(which[:, None] == 0, SHARES[-1] * scale, scale)
+        return best, value
 
-    def uphill(self, at: Situation, now: Tensor, view: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
-        """Q (k) of views (k, 3), and ∂Q/∂view (k, 3)."""
+    def uphill(self, at: Situation, now: Tensor, view: Tensor, action: Tensor) -> Tensor:
+        """∂Q/∂view (k, 3) at views (k, 3)."""
         x = view.clone().requires_grad_(True)
         value, _ = self.value(at, now, x, action, self.finer)
-        return value.detach(), torch.autograd.grad(value.sum(), x)[0]
+        return torch.autograd.grad(value.sum(), x)[0]
 
     def cost(self, view: Tensor, now: Tensor) -> Tensor:
         """Of the way from `now` (3) to views (n, 3): the angle between the rays, weighted."""

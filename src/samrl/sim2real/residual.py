@@ -27,10 +27,10 @@ from samrl.sim2real.control_loop import Loop
 from samrl.sim2real.evaluate import Bench, Witness
 
 BOUND = 0.3  # of the action's limits
-FEATURES = 256 + 7 + 6 + 6
+OBSERVED = 256 + 7 + 6 + 6  # numbers, see `observe`
 SPARE = 3  # real steps that a control step may need: two looks where a body has to be located first, and an act
 MOST = 2.0  # that the cost may seem to fall or rise by in a step: a new view may correct the estimate by more than the arm moves
-SEES, SAYS = gymnasium.spaces.Box(-np.inf, np.inf, (FEATURES,), np.float32), gymnasium.spaces.Box(-1.0, 1.0, (6,), np.float32)
+SEES, SAYS = gymnasium.spaces.Box(-np.inf, np.inf, (OBSERVED,), np.float32), gymnasium.spaces.Box(-1.0, 1.0, (6,), np.float32)
 
 
 @dataclass(frozen=True)
