@@ -62,7 +62,7 @@ def test_ranked_views_are_no_worse_than_those_drawn(stage: Rehearsal) -> None:
     assert view.shape == (6, 3) and bool((score[:-1] >= score[1:]).all())
     plain = Viewpoint(q, actor, eye, SHELL, ViewSettings(candidates=6, refined=0, steps=2, travel=0.0))
     again, before = plain.ranked(at, now, torch.Generator().manual_seed(4))
-    refined, after = plain.refine(at, now, again, plain.value(at, now, again)[1], generator)
+    refined, after = plain.refine(plain.common(at), now, again, *plain.value(plain.common(at), now, again), generator)
     assert bool((after >= before - 1e-6).all()) and refined.shape == again.shape
 
 
@@ -134,7 +134,8 @@ def test_what_q_learns_from_is_what_it_is_asked_with(stage: Rehearsal, learners,
     rows = Rows.of(stage.take(torch.tensor([0])), view, torch.ones(1), torch.zeros(1, 5))
     expected = imagine(rows, actor, eye, SHELL, torch.Generator())
     with torch.no_grad():
-        value, action = Viewpoint(q, actor, eye, SHELL).value(situation(stage), now, view)
+        chooser = Viewpoint(q, actor, eye, SHELL)
+        value, action = chooser.value(chooser.common(situation(stage)), now, view)
         assert torch.allclose(q(expected).mean(-1), value) and torch.allclose(expected.action * actor.policy.limits, action)
 
 

@@ -53,14 +53,14 @@ class Camera:
         return lie.transform(self.X_WC, p_C)
 
     @staticmethod
-    def around(X_WC: Tensor, p_W: Tensor, size: int, width: float) -> Camera:
+    def around(X_WC: Tensor, p_W: Tensor, size: int, width: float | Tensor) -> Camera:
         """Cameras at X_WC (*batch, 4, 4) that see size × size pixels around points p_W (*batch, 3), `width` [m] across at their
-        depth: same pose, shifted principal point. Depths below a centimetre count as that."""
+        depth, one or several (k, *batch): same pose, shifted principal point. Depths below a centimetre count as that."""
         x, y, z = lie.transform(lie.inverse(X_WC), p_W[..., None, :])[..., 0, :].unbind(-1)
         z = z.clamp_min(0.01)
         f = size * z / width
         K = torch.stack([f, f, 0.5 * size - f * x / z, 0.5 * size - f * y / z], -1)
-        return Camera(size, size, K, X_WC)
+        return Camera(size, size, K, X_WC.expand(*f.shape, 4, 4))
 
     def crop(self, roi: Roi, size: int) -> Camera:
         """The camera that sees only `roi`, resampled to size × size pixels: same pose, shifted principal point."""

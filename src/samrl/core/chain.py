@@ -11,6 +11,7 @@ from torch import Tensor
 from samrl.core import lie
 
 ARRIVED = 1e-9  # an error that is not worth another step [m, rad]
+LEAST, MOST = 0.0001**2, 0.05**2  # squared damping of inverse kinematics
 
 
 @dataclass(frozen=True)
@@ -61,26 +62,28 @@ class SerialChain:
         """One damped-least-squares step from q towards a tool pose (Wampler 1986; Nakamura and Hanafusa 1986), the null
         space pulled to `home` with gain `rest`, clamped to the joint range."""
         links = self.links(q)
+        return self._step(q, links, lie.local(links[..., -1, :, :], X_WT), q.new_tensor(damping**2), rest * (self.home - q))
+
+    def _step(self, q: Tensor, links: Tensor, e: Tensor, damping2: Tensor, pull: Tensor) -> Tensor:
+        """Less of the error e (*batch, 6), `pull` (*batch, n) in the null space; damping2: (*batch) or one for all."""
         J = self.jacobian(links)
-        e = lie.local(links[..., -1, :, :], X_WT)
         JT = J.transpose(-1, -2)
-        A = J @ JT + damping**2 * torch.eye(6, dtype=q.dtype, device=q.device)
-        pull = rest * (self.home - q)
+        A = J @ JT + damping2[..., None, None] * torch.eye(6, dtype=q.dtype, device=q.device)
         task = e - (J @ pull[..., None]).squeeze(-1)
         dq = (JT @ torch.linalg.solve(A, task[..., None])).squeeze(-1) + pull
         return (q + dq).clamp(self.limit[:, 0], self.limit[:, 1])
 
-    def solve(
-        self, X_WT: Tensor, start: Tensor | None = None, iterations: int = 60, rest: float = 0.0
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Inverse kinematics from `start` (*batch, n) or home. Returns q (*batch, n) and what is left of the error:
-        position [m] and angle [rad], each (*batch). Ends early where all have arrived, unless it
-        is pulled to rest."""
+    def solve(self, X_WT: Tensor, start: Tensor | None = None, iterations: int = 60) -> tuple[Tensor, Tensor, Tensor]:
+        """Inverse kinematics from `start` (*batch, n) or home by Levenberg and Marquardt, damped by the error that is left
+        (Sugihara 2011), so that the last steps converge quadratically. Returns q (*batch, n) and the error: position [m] and
+        angle [rad], each (*batch). Ends early where all have arrived."""
         q = (self.home if start is None else start).expand(*X_WT.shape[:-2], self.home.shape[0])
-        for i in range(iterations):
-            if i % 5 == 0 and not rest and max(float(x.max()) for x in self.missed(q, X_WT)) < ARRIVED:
+        for _ in range(iterations):
+            links = self.links(q)
+            e = lie.local(links[..., -1, :, :], X_WT)
+            if float(e.abs().max()) < ARRIVED:
                 break
-            q = self.step_towards(q, X_WT, damping=0.05 if i < iterations // 2 else 0.005, rest=rest)
+            q = self._step(q, links, e, (0.5 * e.square().sum(-1)).clamp(LEAST, MOST), torch.zeros_like(q))
         return q, *self.missed(q, X_WT)
 
     def missed(self, q: Tensor, X_WT: Tensor) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,7 @@ from samrl.core.nets import mlp
 from samrl.learn.expert import StatePolicy
 from samrl.model.model import Command, Model
 from samrl.model.render import Renderer
-from samrl.model.scene import Twin
+from samrl.model.scene import Params, Twin
 from samrl.tasks.task import Task
 
 SIZE, WIDTHS = 64, (0.30, 0.08)  # pixels across, and metres across at the tip's depth, of the two crops
@@ -42,6 +42,18 @@ class Sight:
         return Sight(*(torch.cat([getattr(p, n) for p in parts]) for n in ("images", "pose", "R_WC", "lead")))
 
 
+@dataclass(frozen=True)
+class Place:
+    """What every camera finds there: situations (n), or one for all. params: in the nominal scene's paint; X_WE: (n, 4, 4) tool;
+    X_WL: (n, nl, 4, 4) links; tip: (n, 3) where it nominally is [m]; lead: see Sight."""
+
+    params: Params
+    X_WE: Tensor
+    X_WL: Tensor
+    tip: Tensor
+    lead: Tensor
+
+
 class Eye:
     """Renders what the actor sees: where things are, in the paint and the light of the nominal scene, whatever those of the
     estimate are.
@@ -57,20 +69,26 @@ class Eye:
 
     def see(self, twin: Twin, command: Command, X_WC: Tensor) -> Sight:
         """The sight of a batch of situations (n) by cameras (n, 4, 4); differentiable in the camera."""
+        return self.look(self.place(twin, command), X_WC)
+
+    def place(self, twin: Twin, command: Command) -> Place:
+        """A batch of situations (n) before any camera."""
         X_WE = self.model.chain.tool(twin.state.q)
+        paint = {n: getattr(self.model.params, n) for n in ("color", "light_direction", "ambient", "diffuse")}
         tip = lie.transform(X_WE, self.tip_E.expand(len(X_WE), 1, 3))[:, 0]
-        X_WL = self.model.link_poses(twin)
-        z = lie.transform(lie.inverse(X_WC), tip[:, None])[:, 0, 2]
-        images, paint = [], {n: getattr(self.model.params, n) for n in ("color", "light_direction", "ambient", "diffuse")}
-        for width in WIDTHS:
-            rgbd = self.renderer.render(twin.params.replace(**paint), X_WL, Camera.around(X_WC, tip, SIZE, width))
-            depth = torch.where(rgbd.valid, (rgbd.depth - z[:, None, None]) / width, 0.0).clamp(-2, 2)
-            images.append(torch.cat([rgbd.color - 0.5, depth[..., None], rgbd.valid[..., None].float()], -1))
+        return Place(twin.params.replace(**paint), X_WE, self.model.link_poses(twin), tip, lie.local(X_WE, command.X_WE))
+
+    def look(self, at: Place, X_WC: Tensor) -> Sight:
+        """The sight of situations (n), or of one, by cameras (n, 4, 4); differentiable in the camera."""
+        z = lie.transform(lie.inverse(X_WC), at.tip[:, None])[:, 0, 2]
+        width = z.new_tensor(WIDTHS)[:, None]
+        rgbd = self.renderer.render(at.params, at.X_WL, Camera.around(X_WC, at.tip, SIZE, width))
+        depth = torch.where(rgbd.valid, (rgbd.depth - z[:, None, None]) / width[..., None, None], 0.0).clamp(-2, 2)
+        images = torch.cat([rgbd.color - 0.5, depth[..., None], rgbd.valid[..., None].float()], -1)
         R_CW = X_WC[:, :3, :3].mT
-        pose = torch.cat(
-            [R_CW[:, :, 2], (R_CW @ X_WE[:, :3, 2:3])[..., 0], (R_CW @ X_WE[:, :3, 0:1])[..., 0], 2 * z[:, None] - 1], -1
-        )
-        return Sight(torch.stack(images, 1), pose, X_WC[:, :3, :3], lie.local(X_WE, command.X_WE))
+        axes = (R_CW @ at.X_WE[:, :3, i : i + 1] for i in (2, 0))
+        pose = torch.cat([R_CW[:, :, 2], *(x[..., 0] for x in axes), 2 * z[:, None] - 1], -1)
+        return Sight(images.transpose(0, 1), pose, X_WC[:, :3, :3], at.lead.expand(len(X_WC), 6))
 
 
 class Trunk(nn.Module):

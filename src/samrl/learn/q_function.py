@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from samrl.core import lie
 from samrl.core.errors import NonFiniteError
 from samrl.core.nets import mlp
-from samrl.learn.actor import FEATURES, Actor, Eye
+from samrl.learn.actor import FEATURES, Actor, Eye, Place
 from samrl.model.model import Command
 from samrl.model.scene import State, Twin
 
@@ -79,8 +79,29 @@ class Prospect:
         return Prospect(*(torch.cat([getattr(p, f.name) for p in parts]) for f in fields(Prospect)))
 
 
+@dataclass(frozen=True)
+class Common:
+    """What all views of situations (n), or of one, have in common. frames: (n, 1 + B, 4, 4) of tool and bodies; seen: (n, B)
+    logarithm; apart: (n, 7) what separates the load from its target."""
+
+    place: Place
+    frames: Tensor
+    seen: Tensor
+    apart: Tensor
+
+
+def common(eye: Eye, at: Situation) -> Common:
+    twin, command = at.spread(1)
+    place, scene = eye.place(twin, command), eye.model.scene
+    poses = {name: place.X_WL[:, scene.link(name)] for name in eye.model.updatable}
+    tip, axis = eye.task.errors(poses)
+    seen = (1 + at.seen.expand(len(tip), -1)).log()
+    frames = torch.stack([place.X_WE, *poses.values()], 1)
+    return Common(place, frames, seen, torch.cat([tip, axis, tip.norm(dim=-1, keepdim=True)], -1))
+
+
 def prospect(
-    actor: Actor, eye: Eye, at: Situation, X_WC: Tensor, ray: Tensor, action: Tensor | None = None
+    actor: Actor, eye: Eye, at: Common, X_WC: Tensor, ray: Tensor, action: Tensor | None = None
 ) -> Prospect:  # fmt: skip
     """What is to be expected of cameras (n, 4, 4) in that situation, differentiable in them.
 
@@ -88,20 +109,17 @@ def prospect(
         ray: (n, 3) unit, from the scene to the camera so far, in the world: what was not seen must be hidden from there.
         action: (n, 6) held fixed, as in SAM-RL Eq. 7; else the actor's there, without a gradient.
     """
-    twin, command = at.spread(len(X_WC))
-    poses, sight = eye.model.poses(twin), eye.see(twin, command, X_WC)
+    n, sight = len(X_WC), eye.look(at.place, X_WC)
     features = actor.features(sight)
     if action is None:
         with torch.no_grad():
             action = actor.decide(sight, features)[2]
-    frames = torch.stack([eye.model.chain.tool(twin.state.q), *(poses[b] for b in eye.model.updatable)], 1)
-    way = lie.transform(lie.inverse(frames), X_WC[:, None, None, :3, 3].expand(-1, frames.shape[1], 1, 3))[:, :, 0]
+    way = lie.transform(lie.inverse(at.frames), X_WC[:, None, None, :3, 3])[:, :, 0]
     distance = way.norm(dim=-1)
-    tip, axis = eye.task.errors(poses)
     so_far = (X_WC[:, :3, :3].mT @ ray[..., None])[..., 0]
-    seen = (1 + at.seen.expand(len(X_WC), -1)).log()
-    known = [seen, so_far, distance, (way / distance[..., None]).flatten(1), tip, axis, tip.norm(dim=-1, keepdim=True)]
-    return Prospect(features, torch.cat(known, -1), action / actor.policy.limits)
+    towards = (way / distance[..., None]).flatten(1)
+    known = torch.cat([at.seen.expand(n, -1), so_far, distance, towards, at.apart.expand(n, -1)], -1)
+    return Prospect(features, known, action / actor.policy.limits)
 
 
 class QFunction(nn.Module):

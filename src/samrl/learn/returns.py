@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from samrl.learn.actor import Actor, Eye
-from samrl.learn.q_function import Prospect, QSettings, Situation, prospect
+from samrl.learn.q_function import Prospect, QSettings, Situation, common, prospect
 from samrl.learn.rehearsal import Rehearsal, Shell, believed
 from samrl.model.model import Command
 from samrl.model.scene import Twin
@@ -126,5 +126,5 @@ def imagine(rows: Rows, actor: Actor, eye: Eye, shell: Shell, generator: torch.G
         at = Situation(twin, Command(rows.q_ref[k], rows.X_WE[k]), rows.seen[k])
         view = rows.view[k] + torch.tensor(JITTER) * (2 * torch.rand(len(k), 3, generator=generator) - 1)
         with torch.no_grad():
-            parts.append(prospect(actor, eye, at, shell.pose(view), rows.ray[k]))
+            parts.append(prospect(actor, eye, common(eye, at), shell.pose(view), rows.ray[k]))
     return Prospect.cat(parts)

@@ -53,7 +53,7 @@ def study(
     views = torch.stack(drawn or [start])
     first = next(iter(choosers.values()))
     with torch.no_grad():
-        q_values, _ = first.value(now, start, views)
+        q_values, _ = first.value(first.common(now), start, views)
     chosen = {name: choose(c, now, start, reach, generator) for name, c in choosers.items()}
     nine = [torch.tensor([*v.tolist(), RADIUS]) for v in NINE]
     nine = [v for v in nine if reach(arm, stage.shell.pose(v.double()))]
@@ -110,12 +110,13 @@ def saliency(stage: Rehearsal, actor: Actor, eye: Eye) -> tuple[Tensor, Tensor]:
 
 def gradient_cosine(chooser: Viewpoint, at: Situation, now: Tensor, view: Tensor) -> float:
     """Cosine between ∂Q/∂view through the renderer and central differences of Q∘render, with the action held."""
+    here = chooser.common(at)
     with torch.no_grad():
-        _, action = chooser.value(at, now, view[None])
-    _, gradient = chooser.uphill(at, now, view[None], action)
+        _, action = chooser.value(here, now, view[None])
+    gradient = chooser.uphill(here, now, view[None], action)
     steps = PROBE * torch.cat([torch.eye(3), -torch.eye(3)])
     with torch.no_grad():
-        around, _ = chooser.value(at, now, view + steps, action.expand(6, -1), chooser.finer)
+        around, _ = chooser.value(here, now, view + steps, action.expand(6, -1), chooser.finer)
     differences = (around[:3] - around[3:]) / (2 * PROBE)
     return float(torch.nn.functional.cosine_similarity(gradient[0], differences, dim=0))
 

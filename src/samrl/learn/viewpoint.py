@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from samrl.learn.actor import Actor, Eye
-from samrl.learn.q_function import QFunction, Situation, prospect
+from samrl.learn.q_function import Common, QFunction, Situation, common, prospect
 from samrl.learn.rehearsal import Shell
 
 SHARES = (1.0, 0.5, 0.2)  # of the longest step, tried at once
@@ -21,7 +21,7 @@ class ViewSettings:
     step, of yaw and pitch [rad] and radius [m]; travel: what a radian of way costs, in units of the return; doubt: how much the
     ensemble's standard deviation counts against a view; random: the ascent's directions are drawn, a control for the gradient."""
 
-    candidates: int = 24
+    candidates: int = 16
     refined: int = 1
     steps: int = 1
     rate: tuple[float, float, float] = (0.15, 0.15, 0.04)
@@ -43,11 +43,15 @@ class Viewpoint:
         self.q, self.actor, self.eye, self.shell, self.s = q, actor, eye, shell, settings or ViewSettings()
         self.finer = finer or eye
 
+    def common(self, at: Situation) -> Common:
+        """What is computed once for all views."""
+        return common(self.eye, at)
+
     def value(
-        self, at: Situation, now: Tensor, view: Tensor, action: Tensor | None = None, eye: Eye | None = None
+        self, at: Common, now: Tensor, view: Tensor, action: Tensor | None = None, eye: Eye | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Q (n) of views (n, 3) of one situation, or of n, seen from the view `now` (3) so far, and the actions (n, 6) they
-        were valued with; differentiable in the views. `action`: held fixed, as in SAM-RL Eq. 7; else the actor's there, without a
+        """Q (n) of views (n, 3) of one situation, seen from the view `now` (3) so far, and the actions (n, 6) they were valued
+        with; differentiable in the views. `action`: held fixed, as in SAM-RL Eq. 7; else the actor's there, without a
         gradient."""
         ray = self.shell.ray(now).expand(len(view), 3)
         expected = prospect(self.actor, eye or self.eye, at, self.shell.pose(view), ray, action)
@@ -56,25 +60,25 @@ class Viewpoint:
 
     def ranked(self, at: Situation, now: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Views (k, 3) of one situation, best first, and their scores; the present view `now` (3) is among them."""
-        s = self.s
+        s, here = self.s, self.common(at)
         view = torch.cat([now[None], self.shell.draw(s.candidates - 1, generator)])
         with torch.no_grad():
-            q, action = self.value(at, now, view)
+            q, action = self.value(here, now, view)
             order = (q - self.cost(view, now)).argsort(descending=True)
         view, q, action = view[order], q[order], action[order]
         best = min(s.refined, len(view))
         if best and s.steps:
-            view[:best], q[:best] = self.refine(at, now, view[:best], action[:best], generator)
+            view[:best], q[:best] = self.refine(here, now, view[:best], q[:best], action[:best], generator)
         score = q - self.cost(view, now)
         order = score.argsort(descending=True)
         return view[order], score[order]
 
     def refine(
-        self, at: Situation, now: Tensor, view: Tensor, action: Tensor, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        """Follow ∂Q/∂view from views (k, 3), actions held; what is not better is not taken, and makes the next steps shorter.
-        Returns views (k, 3) and their values (k)."""
-        s, best = self.s, view.clone()
+        self, at: Common, now: Tensor, view: Tensor, value: Tensor, action: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Follow ∂Q/∂view from views (k, 3) of values (k), actions held; what is not better is not taken, and makes the next
+        steps shorter. Returns views (k, 3) and their values (k)."""
+        s, best, best_q = self.s, view.clone(), value
         rate = torch.tensor(s.rate)
         low, high = (torch.tensor([r[i] for r in (self.shell.yaw, self.shell.pitch, self.shell.radius)]) for i in (0, 1))
         shares, scale = torch.tensor(SHARES)[:, None, None], torch.ones(len(best), 1)
@@ -82,15 +86,17 @@ class Viewpoint:
             direction = torch.randn(best.shape, generator=generator) if s.random else self.uphill(at, now, best, action)
             direction = rate * direction
             step = scale * direction / direction.norm(dim=-1, keepdim=True).clamp_min(1e-12) * rate
-            trial = torch.cat([best[None], (best + step * shares).clamp(low, high)])
+            trial = (best + step * shares).clamp(low, high)
             with torch.no_grad():
-                value, _ = self.value(at, now, trial.flatten(0, 1), action.repeat(len(trial), 1))
-            value, which = value.view(len(trial), -1).max(0)
-            best = trial[which, torch.arange(len(best))]
-            scale = torch.where(which[:, None] == 0, SHARES[-1] * scale, scale)
-        return best, value
+                q, _ = self.value(at, now, trial.flatten(0, 1), action.repeat(len(SHARES), 1))
+            q, which = q.view(len(SHARES), -1).max(0)
+            better = q > best_q
+            best = torch.where(better[:, None], trial[which, torch.arange(len(best))], best)
+            best_q = torch.where(better, q, best_q)
+            scale = torch.where(better[:, None], scale, SHARES[-1] * scale)
+        return best, best_q
 
-    def uphill(self, at: Situation, now: Tensor, view: Tensor, action: Tensor) -> Tensor:
+    def uphill(self, at: Common, now: Tensor, view: Tensor, action: Tensor) -> Tensor:
         """∂Q/∂view (k, 3) at views (k, 3)."""
         x = view.clone().requires_grad_(True)
         value, _ = self.value(at, now, x, action, self.finer)

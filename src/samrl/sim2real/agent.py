@@ -22,9 +22,7 @@ CHOICES = (1, 4, 8, 14, 22, 32, 44)  # control steps at which a view is chosen, 
 
 
 class Agent(Protocol):
-    """Decides by what the twin knows. told: what it says of its last step, for the record."""
-
-    told: dict[str, float]
+    """Decides by what the twin knows."""
 
     def begin(self, seed: int) -> None:
         """A new episode."""
@@ -38,16 +36,19 @@ class Agent(Protocol):
         """The action (6), in the situation after the look from X_WC."""
         ...
 
+    def tell(self) -> dict[str, float]:
+        """What it says of its last step, for the record; while the arm moves, so that nothing waits for it."""
+        ...
+
 
 class ByExpert:
     """The expert's policy on the estimate, from where the camera happens to be."""
 
     def __init__(self, expert: Expert) -> None:
         self.expert = expert
-        self.told: dict[str, float] = {}
 
     def begin(self, seed: int) -> None:
-        self.told = {}
+        pass
 
     def view(self, at: Situation, X_WC: np.ndarray, step: int, reach: Reaches) -> np.ndarray:
         return X_WC
@@ -55,6 +56,9 @@ class ByExpert:
     def act(self, at: Situation, X_WC: np.ndarray) -> Tensor:
         with torch.no_grad():
             return self.expert.act(at.twin, at.command)
+
+    def tell(self) -> dict[str, float]:
+        return {}
 
 
 class ByActor(ByExpert):
@@ -125,9 +129,10 @@ class ChosenView(FromView):
         super().begin(seed)
         self.generator = torch.Generator().manual_seed(seed)
         self.promised: float | None = None
+        self.after: tuple[Situation, Tensor] | None = None
 
     def view(self, at: Situation, X_WC: np.ndarray, step: int, reach: Reaches) -> np.ndarray:
-        self.told, self.promised = {}, None
+        self.promised = self.after = None
         if step not in self.choices:
             return X_WC
         now = self.shell.view(torch.as_tensor(X_WC, dtype=torch.float32))
@@ -143,11 +148,16 @@ class ChosenView(FromView):
         return X_WC
 
     def act(self, at: Situation, X_WC: np.ndarray) -> Tensor:
-        if self.promised is not None:  # what became of it after the look, with the action computed anew
-            now = self.shell.view(torch.as_tensor(X_WC, dtype=torch.float32))
-            yaw, pitch, radius = now.tolist()
-            with torch.no_grad():
-                q, _ = self.viewpoint.value(at, now, now[None])
-            after = float(q)
-            self.told = {"yaw": yaw, "pitch": pitch, "radius": radius, "q promised": self.promised, "q after": after}
+        if self.promised is not None:
+            self.after = at, self.shell.view(torch.as_tensor(X_WC, dtype=torch.float32))
         return ByExpert.act(self, at, X_WC) if self.by_expert else super().act(at, X_WC)
+
+    def tell(self) -> dict[str, float]:
+        """The view that was chosen, what Q promised, and what became of that after the look, with the action computed anew."""
+        if self.promised is None or self.after is None:
+            return {}
+        at, now = self.after
+        with torch.no_grad():
+            q, _ = self.viewpoint.value(self.viewpoint.common(at), now, now[None])
+        yaw, pitch, radius = now.tolist()
+        return {"yaw": yaw, "pitch": pitch, "radius": radius, "q promised": self.promised, "q after": float(q)}

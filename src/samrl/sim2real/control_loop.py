@@ -148,7 +148,7 @@ def run_episode(
         report = loop.report
         record = StepRecord(
             step, transition.action.tolist(), loop.times, report.loss_after, report.visible,
-            {b: float(np.linalg.norm(s[:3])) for b, s in report.spread.items()}, loop.moved, dict(agent.told),
+            {b: float(np.linalg.norm(s[:3])) for b, s in report.spread.items()}, loop.moved, agent.tell(),
         )  # fmt: skip
         episode.steps.append(record)
         if on_step and on_step(record, loop.observation, {b: np.asarray(X) for b, X in episode.poses[-1].items()}):
