@@ -118,13 +118,14 @@ def test_each_look_and_each_act_is_a_step_and_none_goes_beyond_the_limit(monkeyp
     assert env.loop.step == 5 and world.looks == 6 and env.real_steps == 11 and not env.affords()
 
 
-def test_it_corrects_only_where_both_critics_say_so(monkeypatch):
+def test_it_corrects_only_where_both_critics_say_so_and_the_twin_alone_promises_little(monkeypatch):
     sac = residual.fresh(Push(), SMALL, 0)
     learned, seen = residual.LearnedResidual(sac, ACTOR), np.zeros(OBSERVED, np.float32)
     share = np.full(6, 0.5, np.float32)
     agree = lambda seen, a: (a.sum(-1, keepdim=True), a.sum(-1, keepdim=True))  # noqa: E731
     differ = lambda seen, a: (a.sum(-1, keepdim=True), -a.sum(-1, keepdim=True))  # noqa: E731
-    for critics, better in ((agree, True), (differ, False)):
+    hopeful = lambda seen, a: tuple(residual.HOPE + q for q in agree(seen, a))  # noqa: E731
+    for critics, better in ((agree, True), (differ, False), (hopeful, False)):
         monkeypatch.setattr(sac.critic, "forward", critics)
         assert learned._better(seen, share) is better
 
