@@ -17,20 +17,27 @@ import yaml
 from samrl import learning, pipeline
 from samrl.benches import ACTOR, Q
 from samrl.core import runs
+from samrl.core.errors import SamrlError
 from samrl.core.runs import CONFIG, LEARN, SIM2REAL, RunFolder
 from samrl.plans import read_plan
 from samrl.sim2real.summary import paired_difference, wilson
 
 
 def weaker(run: Path, out: Path, settings: str, iterations: int, steps: int) -> RunFolder:
-    """The run folder `out`, with everything learned, and nothing practised or tried."""
-    skipped = (ACTOR, Q, "done.json", SIM2REAL, "episodes.jsonl", "report.html", "summary.json", ".lock")
-    shutil.copytree(run, out, ignore=lambda _, names: [n for n in names if n in skipped])
+    """The run folder `out`, with everything learned; what is there already is kept, and must be of the same arguments."""
     config = yaml.safe_load((run / CONFIG).read_text())
     config["settings"], config["values"]["residual"] = settings, steps
     config["values"]["dagger"]["iterations"] = iterations
-    runs.write_atomic(out / CONFIG, yaml.safe_dump(config, sort_keys=False, allow_unicode=True).encode())
+    if not out.exists():
+        skipped = (ACTOR, Q, "done.json", SIM2REAL, "episodes.jsonl", "report.html", "summary.json", ".lock")
+        begun = out.with_name(out.name + ".begun")  # a kill while copying leaves no folder that looks whole
+        shutil.rmtree(begun, ignore_errors=True)
+        shutil.copytree(run, begun, ignore=lambda _, names: [n for n in names if n in skipped])
+        runs.write_atomic(begun / CONFIG, yaml.safe_dump(config, sort_keys=False).encode())
+        begun.rename(out)
     folder = runs.open_run(out)
+    if folder.config != config:
+        raise SamrlError(f"{out} was made from another run or with other arguments; give another folder.")
     learning._actor(folder)
     learning._q(folder)
     shutil.copy(run / LEARN / "done.json", out / LEARN / "done.json")
@@ -66,8 +73,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=10_000)
     parser.add_argument("--workers", type=int, default=2)
     a = parser.parse_args()
-    new = not a.out.exists()
-    folder = weaker(a.run, a.out, a.settings, a.iterations, a.steps) if new else runs.open_run(a.out)
+    folder = weaker(a.run, a.out, a.settings, a.iterations, a.steps)
     compare(folder, range(a.seed, a.seed + a.count), a.workers)
 
 

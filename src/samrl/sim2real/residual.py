@@ -94,10 +94,11 @@ class LearnedResidual:
         return corrected(action, share if self._better(seen, share) else np.zeros_like(share), self.actor)
 
     def _better(self, seen: np.ndarray, share: np.ndarray) -> bool:
+        """Whether each critic prefers `share` to nothing, and neither expects HOPE of nothing."""
         both = torch.as_tensor(np.stack([share, np.zeros_like(share)]))
         with torch.no_grad():
-            corrected, left = torch.cat(self.sac.critic(torch.as_tensor(seen).expand(2, -1), both), -1)
-        return bool((corrected > left).all() and left.max() < HOPE)
+            by_share, by_nothing = torch.cat(self.sac.critic(torch.as_tensor(seen).expand(2, -1), both), -1)
+        return bool((by_share > by_nothing).all() and by_nothing.max() < HOPE)
 
 
 def corrected(action: Tensor, share: np.ndarray, actor: Actor) -> Tensor:
@@ -185,7 +186,7 @@ class CarefulCritic(ContinuousCritic):
         for i, net in enumerate(self.q_networks):
             layers = ([x, torch.nn.LayerNorm(x.out_features)] if _hidden(x) else [x] for x in net.children())
             self.q_networks[i] = torch.nn.Sequential(*(x for some in layers for x in some))
-            self.add_module(f"qf{i}", self.q_networks[i])
+            self.add_module(f"qf{i}", self.q_networks[i])  # the name by which the base class registered the plain one
 
     def forward(self, obs: Tensor, actions: Tensor) -> tuple[Tensor, ...]:
         cost = self.effort * actions.square().sum(-1, keepdim=True)
