@@ -170,7 +170,7 @@ def _segment(image: RGBD, expected: dict[str, Expectation]) -> RGBD:
     """Masks by colour and depth; a body that the twin holds in the hand does not stand on the table."""
     slack = 0.01  # what the estimate itself may be off by [m]
     priors = {b: segmenter.Prior(e.mask, e.depth, e.reach + slack, standing=e.reach > slack) for b, e in expected.items()}
-    return segmenter.segment(image, priors)
+    return segmenter.segment(image, priors, next(iter(expected.values())).others)
 
 
 SEGMENT: dict[str, Segment | None] = {"world": None, "segmenter": _segment}

@@ -22,14 +22,18 @@ from samrl.real2sim.locate import locate
 from samrl.real2sim.problem import Prior, Priors, UpdateSettings
 from samrl.real2sim.update import UpdateReport, update
 
+FAR_BELOW = -100.0  # where no camera looks [m]
+
 
 @dataclass(frozen=True)
 class Expectation:
-    """Where the twin expects a body: coverage and depth (H, W) [m], and how far it may be from there [m]."""
+    """Where the twin expects a body: coverage and depth (H, W) [m], and how far it may be from there [m]. others (H, W): depth
+    [m] of what is none of the bodies, were these not there: the arm above all, as its joints say; 0 where there is nothing."""
 
     mask: np.ndarray
     depth: np.ndarray
     reach: float
+    others: np.ndarray
 
 
 Segment = Callable[[RGBD, dict[str, Expectation]], RGBD]
@@ -98,11 +102,21 @@ class Tracker:
         side = image.camera.width
         k = next(n for n in range(max(1, side // self.WIDE_SIZE), side + 1) if side % n == 0)
         camera = replace(image.camera, width=side // k, height=side // k, K=image.camera.K / k)
-        with torch.no_grad():
-            seen = self.model.render(twin, camera)
+        others = self._without(self.first.bodies, twin, camera).depth
+        # what is still to be located hides nothing: nobody knows where it is
+        near = self._without(self.far, twin, camera)
+        far = self._without((), twin, camera) if self.far else near
         grow = lambda x: x.numpy().repeat(k, 0).repeat(k, 1)  # noqa: E731
-        depth = grow(seen.depth)
-        return {b: Expectation(grow(seen.masks[b]), depth, self.known.get(b, (0.08, 1.0))[0]) for b in self.first.bodies}
+        reach = {b: self.known.get(b, (0.08, 1.0))[0] for b in self.first.bodies}
+        seen = {b: far if b in self.far else near for b in self.first.bodies}
+        return {b: Expectation(grow(r.masks[b]), grow(r.depth), reach[b], grow(others)) for b, r in seen.items()}
+
+    def _without(self, bodies: Sequence[str], twin: Twin, camera: Camera) -> RGBD:
+        """The twin as the camera would see it if these bodies were not there."""
+        X_WL = self.model.link_poses(twin).clone()
+        X_WL[[self.model.scene.link(b) for b in bodies], 2, 3] = FAR_BELOW
+        with torch.no_grad():
+            return self.model.renderer.render(twin.params, X_WL, camera)
 
     @property
     def fresh(self) -> bool:

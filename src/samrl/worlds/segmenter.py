@@ -1,5 +1,6 @@
-"""Masks from colour and depth alone, for worlds that give none: what stands above the table, near to where the twin expects
-a body, of the colour found there. It knows no truth."""
+"""Masks from colour and depth alone, for worlds that give none: of a body that stands on the table, whatever is above the table
+near to where the twin expects it and is not the arm, of any colours; of others what is near to there, of the colour found there.
+It knows no truth."""
 
 from __future__ import annotations
 
@@ -14,11 +15,13 @@ from samrl.core.types import RGBD
 
 _TABLE_BAND = (0.04, 0.02, 0.01)  # points so near to the last fit take part in the next fit of the table [m]
 _ABOVE = 0.007  # what is higher than this stands on the table [m]
+_BESIDE, _BEFORE = 0.02, 0.05  # what is so near to where the arm should be seen, beside it and in depth, is the arm [m]
+_PART = 0.02  # smaller pieces than this share of the largest are none of a standing body
 _SLACK = 0.015  # heights of a body may differ from the expected ones by this [m]
-_ENOUGH = 0.1  # so much of the expected area must be found before higher places are looked at
 _HUE = 0.035  # two chromaticities so near are one colour ...
 _HUE_NOISE = 0.03  # ... and this much farther for a pixel whose channels add up to 1, as its noise has it
 _BINS = 24
+_SMOOTH = 5  # pixels across, over which the colour of what has no depth is averaged
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class Prior:
         mask: (H, W) expected coverage in [0, 1].
         depth: (H, W) expected depth there [m].
         reach: how far the body may be from there [m].
-        standing: whatever stands there on the table is part of it.
+        standing: whatever stands there on the table, but the arm, is part of it.
     """
 
     mask: np.ndarray
@@ -40,31 +43,39 @@ class Prior:
 
 @dataclass(frozen=True)
 class _View:
-    """One image, prepared. height (H, W): above the table [m], NaN without a reading; hue (H, W, 3): chromaticity; light
-    (H, W): sum of the channels; pixel: pixels a metre at the depth 1 m."""
+    """One image, prepared. depth (H, W) [m] and height (H, W) above the table [m], NaN without a reading; hue (H, W, 3):
+    chromaticity; light (H, W): sum of the channels; pixel: pixels a metre at the depth 1 m; arm (H, W): depth at which it
+    should be seen [m], 0 elsewhere."""
 
+    depth: np.ndarray
     height: np.ndarray
     hue: np.ndarray
     light: np.ndarray
     pixel: float
+    arm: np.ndarray
 
 
-def segment(rgbd: RGBD, priors: Mapping[str, Prior]) -> RGBD:
+def segment(rgbd: RGBD, priors: Mapping[str, Prior], others: np.ndarray | None = None) -> RGBD:
     """The image with its masks replaced by segmented ones, one for each prior. A body that is not found has an empty
-    mask. Bodies that do not stand come first: what they claim, no standing one gets."""
+    mask. Bodies that do not stand come first: what they claim, no standing one gets. others (H, W): depth at which things that
+    are none of the bodies should be seen [m], 0 elsewhere; those above the table are the arm."""
     color, depth = np.asarray(rgbd.color), np.asarray(rgbd.depth)
     for name, prior in priors.items():
         if np.shape(prior.mask) != depth.shape or np.shape(prior.depth) != depth.shape:
             raise ImageError(f"the prior of '{name}' is {np.shape(prior.mask)} pixels, the image {depth.shape}.")
     plane = _table(rgbd)
-    height = np.where(np.asarray(rgbd.valid), _points(rgbd, depth) @ plane[:3] + plane[3], np.nan)
-    light = color.sum(-1)
-    view = _View(height, color / np.maximum(light, 1e-3)[..., None], light, float(rgbd.camera.K[0]))
+    above = lambda z: _points(rgbd, z) @ plane[:3] + plane[3]  # noqa: E731
+    valid, light = np.asarray(rgbd.valid), color.sum(-1)
+    others = np.zeros(depth.shape) if others is None else np.asarray(others)
+    arm = np.where((others > 0) & (above(others) > _ABOVE), others, 0.0)
+    view = _View(
+        np.where(valid, depth, np.nan), np.where(valid, above(depth), np.nan), color / np.maximum(light, 1e-3)[..., None],
+        light, float(rgbd.camera.K[0]), arm,
+    )  # fmt: skip
     masks: dict[str, np.ndarray] = {}
     taken = np.zeros(depth.shape, bool)
     for name, prior in sorted(priors.items(), key=lambda item: item[1].standing):
-        expected = _points(rgbd, np.asarray(prior.depth)) @ plane[:3] + plane[3]
-        mask = _find(view, prior, expected, taken)
+        mask = _standing(view, prior, taken) if prior.standing else _find(view, prior, above(np.asarray(prior.depth)), taken)
         taken |= mask
         masks[name] = mask.astype(np.float32)
     return replace(rgbd, masks={name: masks[name] for name in priors})
@@ -99,31 +110,70 @@ def _table(rgbd: RGBD) -> np.ndarray:
     return plane
 
 
-def _find(view: _View, prior: Prior, expected: np.ndarray, taken: np.ndarray) -> np.ndarray:
-    """One body's mask (H, W). expected (H, W): heights of the prior's points [m]."""
+def _around(view: _View, prior: Prior) -> np.ndarray:
+    """(H, W) where the body may be."""
     inside = np.asarray(prior.mask) > 0.5
+    if not inside.any():
+        return inside
+    reach = prior.reach * view.pixel / float(np.median(np.asarray(prior.depth)[inside]))
+    return ndimage.distance_transform_edt(~inside) <= reach
+
+
+def _standing(view: _View, prior: Prior, taken: np.ndarray) -> np.ndarray:
+    """Mask (H, W) of a body that stands on the table: whole pieces, as long as they begin where it may be."""
+    free = ~taken & ~_arm(view) & (np.nan_to_num(view.height, nan=-1.0) > _ABOVE)
+    around = _around(view, prior)
+    body = _touching(free, around & free) if around.any() else free  # it may be expected behind the arm, and stand beside it
+    labels, count = ndimage.label(body)
+    if not count:
+        return body
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    body = (sizes > _PART * sizes.max())[labels]
+    body |= ndimage.binary_propagation(body, mask=body | (_blind_like(view, body) & ~taken))
+    return ndimage.binary_fill_holes(body) & ~taken
+
+
+def _blind_like(view: _View, body: np.ndarray) -> np.ndarray:
+    """(H, W) where depth has no reading, as along outlines and on sides that are seen at a grazing angle, and the colour is
+    more that of the nearest pixel of the body than the table's."""
+    table = np.abs(view.height) < _ABOVE
+    if not table.any():
+        return np.zeros(body.shape, bool)
+    hue = ndimage.uniform_filter(view.hue, (_SMOOTH, _SMOOTH, 0))
+    at = ndimage.distance_transform_edt(~body, return_distances=False, return_indices=True)
+    to_body, to_table = (np.abs(hue - x).sum(-1) for x in (hue[tuple(at)], _main_hue(view.hue[table], np.ones(table.sum()))))
+    on_sensor = view.light > 0
+    return np.isnan(view.depth) & on_sensor & ~_arm(view) & (to_body < to_table)
+
+
+def _arm(view: _View) -> np.ndarray:
+    """(H, W) what is the arm: where it should be seen, and what lies beside that at the same depth, for the twin draws it
+    coarsely."""
+    if not view.arm.any():
+        return np.zeros(view.arm.shape, bool)
+    off, at = ndimage.distance_transform_edt(view.arm <= 0, return_indices=True)
+    depth = view.arm[tuple(at)]
+    near = off <= _BESIDE * view.pixel / depth
+    return near & ~(np.abs(view.depth - depth) > _BEFORE)
+
+
+def _find(view: _View, prior: Prior, expected: np.ndarray, taken: np.ndarray) -> np.ndarray:
+    """Mask (H, W) of a body that is held, of one colour. expected (H, W): heights of the prior's points [m]."""
+    inside, around = np.asarray(prior.mask) > 0.5, _around(view, prior)
     nothing = np.zeros(inside.shape, bool)
     if not inside.any():
         return nothing
-    reach = prior.reach * view.pixel / float(np.median(np.asarray(prior.depth)[inside]))
-    around = ndimage.distance_transform_edt(~inside) <= reach
     low, high = np.percentile(expected[inside], (2, 98))
-    low = _ABOVE if prior.standing else max(_ABOVE, low - _SLACK)
-    free = around & ~taken & (np.nan_to_num(view.height, nan=-1.0) > low)
-    for slack in (_SLACK, 2 * _SLACK, 4 * _SLACK):
-        there = free & (np.nan_to_num(view.height, nan=9.0) < high + slack)
-        if there.sum() > _ENOUGH * inside.sum() or not prior.standing:
-            break
+    free = around & ~taken & (np.nan_to_num(view.height, nan=-1.0) > max(_ABOVE, low - _SLACK))
+    at = ndimage.distance_transform_edt(~inside, return_distances=False, return_indices=True)
+    deep = np.abs(view.depth - np.asarray(prior.depth)[tuple(at)]) < prior.reach + _SLACK
+    there = free & deep & (np.nan_to_num(view.height, nan=9.0) < high + _SLACK)
     if there.sum() < 10:
         return nothing
-    hue = _main_hue(view.hue[there], np.where(inside[there], 1.0, 0.2))
+    hue = _main_hue(view.hue[there], np.where(inside[there], 1.0, 0.2) * np.where(view.arm[there] > 0, 0.2, 1.0))
     alike = np.abs(view.hue - hue).sum(-1) < _HUE + _HUE_NOISE / np.maximum(view.light, 0.1)
     body = _largest(there & alike)
-    if prior.standing:
-        # its top may lie higher than expected, what it stands on may have another colour
-        taller = free & alike & (np.nan_to_num(view.height, nan=9.0) < high + prior.reach)
-        below = there & ~ndimage.binary_dilation(taken, iterations=2)
-        body = _touching(_touching(taller, body) | below, body)
     # depth fails along the outline: there the colour alone decides
     blind = np.isnan(view.height) & alike & around & ~taken
     return ndimage.binary_fill_holes(ndimage.binary_dilation(body, iterations=4, mask=body | blind)) & ~taken
