@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import cast
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors import torch as safetensors
@@ -166,11 +167,11 @@ def twin_world(task: Task, settings: world_settings.Settings) -> TwinWorld:
     return TwinWorld(chosen, CameraArm(task.scene, settings.camera_arm), partial(SensorNoise, settings.sensor))
 
 
-def _segment(image: RGBD, expected: dict[str, Expectation]) -> RGBD:
+def _segment(image: RGBD, expected: dict[str, Expectation], others: np.ndarray) -> RGBD:
     """Masks by colour and depth; a body that the twin holds in the hand does not stand on the table."""
     slack = 0.01  # what the estimate itself may be off by [m]
     priors = {b: segmenter.Prior(e.mask, e.depth, e.reach + slack, standing=e.reach > slack) for b, e in expected.items()}
-    return segmenter.segment(image, priors, next(iter(expected.values())).others)
+    return segmenter.segment(image, priors, others)
 
 
 SEGMENT: dict[str, Segment | None] = {"world": None, "segmenter": _segment}

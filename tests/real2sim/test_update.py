@@ -11,6 +11,7 @@ from samrl.core import lie
 from samrl.core.errors import ImageError
 from samrl.model.model import body_pose, set_body_pose
 from samrl.model.scene import Twin
+from samrl.real2sim.frames import choose_roi
 from samrl.real2sim.tracker import Tracker
 from samrl.real2sim.update import update
 from samrl.sim2real.control_loop import make_model, native_camera
@@ -100,3 +101,22 @@ def test_a_block_on_its_side_is_looked_for_again(model, world) -> None:
     found, report = update(model, wrong, crops, tracker.first, tracker.priors(wrong))
     assert "block" in report.doubted and "block" in report.replaced
     assert angle(alone, model, truth) > 20 and angle(found, model, truth) < 3
+
+
+def test_what_is_still_to_be_located_hides_nothing(model, world):
+    """A block that is believed to stand between camera and peg; the arm and the peg are expected where they are all the same."""
+    observation = world.reset(1)
+    camera = native_camera(TASK, observation.X_WC)
+    twin = Twin(model.params, model.state(torch.as_tensor(observation.arm.q)))
+    peg, eye = model.poses(twin)["peg"][:3, 3], torch.as_tensor(observation.X_WC[:3, 3]).float()
+    before = set_body_pose(model.scene, twin.params, "block", lie.pose(torch.eye(3), 0.7 * peg + 0.3 * eye))
+    hiding = twin.replace(params=before)
+    image = world.look(observation.X_WC, [choose_roi(camera, peg.double(), 96, 0.0012)])[0]
+    tracker = Tracker(model, camera, known=TASK.known())
+    plain, others = tracker.expected(twin, image)
+    hidden, rest = tracker.expected(hiding, image)
+    assert tracker.far == ("block",) and plain["peg"].mask.any() and others.any()
+    assert np.array_equal(hidden["peg"].mask, plain["peg"].mask) and np.array_equal(rest, others)
+    assert not np.array_equal(hidden["block"].mask, plain["block"].mask)
+    tracker.far = ()
+    assert hidden["peg"].mask.sum() > 2 * tracker.expected(hiding, image)[0]["peg"].mask.sum()

@@ -27,16 +27,14 @@ FAR_BELOW = -100.0  # where no camera looks [m]
 
 @dataclass(frozen=True)
 class Expectation:
-    """Where the twin expects a body: coverage and depth (H, W) [m], and how far it may be from there [m]. others (H, W): depth
-    [m] of what is none of the bodies, were these not there: the arm above all, as its joints say; 0 where there is nothing."""
+    """Where the twin expects a body: coverage and depth (H, W) [m], and how far it may be from there [m]."""
 
     mask: np.ndarray
     depth: np.ndarray
     reach: float
-    others: np.ndarray
 
 
-Segment = Callable[[RGBD, dict[str, Expectation]], RGBD]
+Segment = Callable[[RGBD, dict[str, Expectation], np.ndarray], RGBD]
 
 
 class Tracker:
@@ -50,8 +48,8 @@ class Tracker:
         camera: the whole native image's camera; its pose is set at each look.
         known: body -> (about [m], about [rad]) how far it may be from its first estimate; bodies that are not named, and
             those beyond NEAR, are located first.
-        segment: a mask source of one's own: (image, expectations) -> image with its masks replaced; without it the world's
-            masks are used.
+        segment: a mask source of one's own: (image, expectations, depth (H, W) [m] of what is none of the bodies) -> image with
+            its masks replaced; without it the world's masks are used.
     """
 
     WIDE, WIDE_SIZE, WIDE_PIXEL = 0.40, 96, 0.004  # the wide crop: metres across at least, pixels, metres a pixel
@@ -95,21 +93,22 @@ class Tracker:
         """The images with masks from the mask source, which is told where the twin expects each body."""
         if self.segment is None:
             return list(images)
-        return [self.segment(image, self.expected(twin, image)) for image in images]
+        return [self.segment(image, *self.expected(twin, image)) for image in images]
 
-    def expected(self, twin: Twin, image: RGBD) -> dict[str, Expectation]:
-        """Coverage and depth (H, W) of each body in the twin, as the image's camera would see them."""
+    def expected(self, twin: Twin, image: RGBD) -> tuple[dict[str, Expectation], np.ndarray]:
+        """What the image's camera would see in the twin: each body as if those that are still to be located hid nothing, for
+        nobody knows where they are; and the depth (H, W) [m] of what is none of the bodies, the arm above all, as if these were not
+        there, 0 where there is nothing."""
         side = image.camera.width
         k = next(n for n in range(max(1, side // self.WIDE_SIZE), side + 1) if side % n == 0)
         camera = replace(image.camera, width=side // k, height=side // k, K=image.camera.K / k)
-        others = self._without(self.first.bodies, twin, camera).depth
-        # what is still to be located hides nothing: nobody knows where it is
-        near = self._without(self.far, twin, camera)
-        far = self._without((), twin, camera) if self.far else near
         grow = lambda x: x.numpy().repeat(k, 0).repeat(k, 1)  # noqa: E731
-        reach = {b: self.known.get(b, (0.08, 1.0))[0] for b in self.first.bodies}
-        seen = {b: far if b in self.far else near for b in self.first.bodies}
-        return {b: Expectation(grow(r.masks[b]), grow(r.depth), reach[b], grow(others)) for b, r in seen.items()}
+        expectations = {}
+        for body in self.first.bodies:
+            seen = self._without([b for b in self.far if b != body], twin, camera)
+            reach = self.known.get(body, (0.08, 1.0))[0]
+            expectations[body] = Expectation(grow(seen.masks[body]), grow(seen.depth), reach)
+        return expectations, grow(self._without(self.first.bodies, twin, camera).depth)
 
     def _without(self, bodies: Sequence[str], twin: Twin, camera: Camera) -> RGBD:
         """The twin as the camera would see it if these bodies were not there."""

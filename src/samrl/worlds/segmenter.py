@@ -16,6 +16,8 @@ from samrl.core.types import RGBD
 _TABLE_BAND = (0.04, 0.02, 0.01)  # points so near to the last fit take part in the next fit of the table [m]
 _ABOVE = 0.007  # what is higher than this stands on the table [m]
 _BESIDE, _BEFORE = 0.02, 0.05  # what is so near to where the arm should be seen, beside it and in depth, is the arm [m]
+_EDGE = 0.01  # where depth changes more than this from a pixel to its neighbours, one thing ends and another begins [m]
+_OUTLINE = 8  # along outlines depth fails in no wider bands than twice this; on what is wider, for being too near [pixels]
 _PART = 0.02  # smaller pieces than this share of the largest are none of a standing body
 _SLACK = 0.015  # heights of a body may differ from the expected ones by this [m]
 _HUE = 0.035  # two chromaticities so near are one colour ...
@@ -44,8 +46,8 @@ class Prior:
 @dataclass(frozen=True)
 class _View:
     """One image, prepared. depth (H, W) [m] and height (H, W) above the table [m], NaN without a reading; hue (H, W, 3):
-    chromaticity; light (H, W): sum of the channels; pixel: pixels a metre at the depth 1 m; arm (H, W): depth at which it
-    should be seen [m], 0 elsewhere."""
+    chromaticity; light (H, W): sum of the channels; pixel: pixels a metre at the depth 1 m; arm (H, W): depth at which the arm
+    should be seen [m], 0 elsewhere; is_arm (H, W): what is taken for it."""
 
     depth: np.ndarray
     height: np.ndarray
@@ -53,6 +55,7 @@ class _View:
     light: np.ndarray
     pixel: float
     arm: np.ndarray
+    is_arm: np.ndarray
 
 
 def segment(rgbd: RGBD, priors: Mapping[str, Prior], others: np.ndarray | None = None) -> RGBD:
@@ -63,15 +66,16 @@ def segment(rgbd: RGBD, priors: Mapping[str, Prior], others: np.ndarray | None =
     for name, prior in priors.items():
         if np.shape(prior.mask) != depth.shape or np.shape(prior.depth) != depth.shape:
             raise ImageError(f"the prior of '{name}' is {np.shape(prior.mask)} pixels, the image {depth.shape}.")
+    others = np.zeros(depth.shape) if others is None else np.asarray(others)
+    if others.shape != depth.shape:
+        raise ImageError(f"the depth of the others is {others.shape} pixels, the image {depth.shape}.")
     plane = _table(rgbd)
     above = lambda z: _points(rgbd, z) @ plane[:3] + plane[3]  # noqa: E731
     valid, light = np.asarray(rgbd.valid), color.sum(-1)
-    others = np.zeros(depth.shape) if others is None else np.asarray(others)
     arm = np.where((others > 0) & (above(others) > _ABOVE), others, 0.0)
-    view = _View(
-        np.where(valid, depth, np.nan), np.where(valid, above(depth), np.nan), color / np.maximum(light, 1e-3)[..., None],
-        light, float(rgbd.camera.K[0]), arm,
-    )  # fmt: skip
+    seen, pixel = np.where(valid, depth, np.nan), float(rgbd.camera.K[0])
+    height, hue = np.where(valid, above(depth), np.nan), color / np.maximum(light, 1e-3)[..., None]
+    view = _View(seen, height, hue, light, pixel, arm, _is_arm(seen, hue, arm, pixel))
     masks: dict[str, np.ndarray] = {}
     taken = np.zeros(depth.shape, bool)
     for name, prior in sorted(priors.items(), key=lambda item: item[1].standing):
@@ -110,64 +114,75 @@ def _table(rgbd: RGBD) -> np.ndarray:
     return plane
 
 
-def _around(view: _View, prior: Prior) -> np.ndarray:
-    """(H, W) where the body may be."""
-    inside = np.asarray(prior.mask) > 0.5
-    if not inside.any():
-        return inside
-    reach = prior.reach * view.pixel / float(np.median(np.asarray(prior.depth)[inside]))
-    return ndimage.distance_transform_edt(~inside) <= reach
+def _is_arm(depth: np.ndarray, hue: np.ndarray, arm: np.ndarray, pixel: float) -> np.ndarray:
+    """(H, W) where the arm should be seen and has about the depth that it should have; and beside that, for the twin draws it
+    coarsely, what its surface goes on to, or what has its colour."""
+    if not arm.any():
+        return np.zeros(arm.shape, bool)
+    off, at = ndimage.distance_transform_edt(arm <= 0, return_indices=True)
+    there = arm[tuple(at)]
+    expected = off == 0
+    beside = (off <= _BESIDE * pixel / there) & ~(np.abs(depth - there) > _BEFORE)
+    sure = beside & expected
+    if not sure.any():
+        return sure
+    known = np.nan_to_num(depth, nan=-1.0)  # no reading is an edge too
+    smooth = ndimage.maximum_filter(known, 3) - ndimage.minimum_filter(known, 3) < _EDGE
+    grown = ndimage.binary_propagation(sure, mask=sure | smooth & (beside | expected))
+    nearest = ndimage.distance_transform_edt(~grown, return_distances=False, return_indices=True)
+    flat = ndimage.uniform_filter(hue, (_SMOOTH, _SMOOTH, 0))
+    return grown | (beside & (np.abs(flat - flat[tuple(nearest)]).sum(-1) < _HUE))
+
+
+def _around(view: _View, prior: Prior) -> tuple[np.ndarray, np.ndarray]:
+    """(H, W) where the body may be, and the depth [m] at the nearest place where it is expected, which must be somewhere."""
+    inside, depth = np.asarray(prior.mask) > 0.5, np.asarray(prior.depth)
+    off, at = ndimage.distance_transform_edt(~inside, return_indices=True)
+    return off <= prior.reach * view.pixel / float(np.median(depth[inside])), depth[tuple(at)]
 
 
 def _standing(view: _View, prior: Prior, taken: np.ndarray) -> np.ndarray:
     """Mask (H, W) of a body that stands on the table: whole pieces, as long as they begin where it may be."""
-    free = ~taken & ~_arm(view) & (np.nan_to_num(view.height, nan=-1.0) > _ABOVE)
-    around = _around(view, prior)
-    body = _touching(free, around & free) if around.any() else free  # it may be expected behind the arm, and stand beside it
+    free = ~taken & ~view.is_arm & (np.nan_to_num(view.height, nan=-1.0) > _ABOVE)
+    # where it is expected behind the arm, it may stand anywhere beside that
+    body = _touching(free, _around(view, prior)[0] & free) if (np.asarray(prior.mask) > 0.5).any() else free
     labels, count = ndimage.label(body)
     if not count:
         return body
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
     body = (sizes > _PART * sizes.max())[labels]
-    body |= ndimage.binary_propagation(body, mask=body | (_blind_like(view, body) & ~taken))
+    blind = _blind_like(view, body) & ~taken
+    near = ndimage.binary_dilation(blind, iterations=_SMOOTH)  # where two colours meet, smoothing makes a third
+    body |= ndimage.binary_propagation(body, mask=body | near) & blind
     return ndimage.binary_fill_holes(body) & ~taken
 
 
 def _blind_like(view: _View, body: np.ndarray) -> np.ndarray:
-    """(H, W) where depth has no reading, as along outlines and on sides that are seen at a grazing angle, and the colour is
-    more that of the nearest pixel of the body than the table's."""
+    """(H, W) where depth has no reading: along outlines and on sides that are seen at a grazing angle, where the colour is more
+    that of the nearest pixel of the body than the table's; and on what is too near to be read, where it is not the table's."""
     table = np.abs(view.height) < _ABOVE
     if not table.any():
         return np.zeros(body.shape, bool)
     hue = ndimage.uniform_filter(view.hue, (_SMOOTH, _SMOOTH, 0))
     at = ndimage.distance_transform_edt(~body, return_distances=False, return_indices=True)
     to_body, to_table = (np.abs(hue - x).sum(-1) for x in (hue[tuple(at)], _main_hue(view.hue[table], np.ones(table.sum()))))
-    on_sensor = view.light > 0
-    return np.isnan(view.depth) & on_sensor & ~_arm(view) & (to_body < to_table)
-
-
-def _arm(view: _View) -> np.ndarray:
-    """(H, W) what is the arm: where it should be seen, and what lies beside that at the same depth, for the twin draws it
-    coarsely."""
-    if not view.arm.any():
-        return np.zeros(view.arm.shape, bool)
-    off, at = ndimage.distance_transform_edt(view.arm <= 0, return_indices=True)
-    depth = view.arm[tuple(at)]
-    near = off <= _BESIDE * view.pixel / depth
-    return near & ~(np.abs(view.depth - depth) > _BEFORE)
+    unread = np.isnan(view.depth) & (view.light > 0) & ~view.is_arm
+    wide = ndimage.distance_transform_edt(np.pad(unread, 1, mode="edge"))[1:-1, 1:-1] > _OUTLINE
+    wide = ndimage.binary_propagation(wide, mask=unread & (to_table > 3 * _HUE))
+    return unread & (to_body < to_table) | wide & (to_table > 3 * _HUE)
 
 
 def _find(view: _View, prior: Prior, expected: np.ndarray, taken: np.ndarray) -> np.ndarray:
     """Mask (H, W) of a body that is held, of one colour. expected (H, W): heights of the prior's points [m]."""
-    inside, around = np.asarray(prior.mask) > 0.5, _around(view, prior)
+    inside = np.asarray(prior.mask) > 0.5
     nothing = np.zeros(inside.shape, bool)
     if not inside.any():
         return nothing
+    around, depth = _around(view, prior)
     low, high = np.percentile(expected[inside], (2, 98))
     free = around & ~taken & (np.nan_to_num(view.height, nan=-1.0) > max(_ABOVE, low - _SLACK))
-    at = ndimage.distance_transform_edt(~inside, return_distances=False, return_indices=True)
-    deep = np.abs(view.depth - np.asarray(prior.depth)[tuple(at)]) < prior.reach + _SLACK
+    deep = np.abs(view.depth - depth) < prior.reach + _SLACK
     there = free & deep & (np.nan_to_num(view.height, nan=9.0) < high + _SLACK)
     if there.sum() < 10:
         return nothing
