@@ -97,8 +97,8 @@ class Tracker:
 
     def expected(self, twin: Twin, image: RGBD) -> tuple[dict[str, Expectation], np.ndarray]:
         """What the image's camera would see in the twin: each body as if those that are still to be located hid nothing, for
-        nobody knows where they are; and the depth (H, W) [m] of what is none of the bodies, the arm above all, as if these were not
-        there, 0 where there is nothing."""
+        nobody knows where they are; and the depth (H, W) [m] of what is none of the bodies, the arm above all, as if these were
+        not there, 0 where there is nothing."""
         side = image.camera.width
         k = next(n for n in range(max(1, side // self.WIDE_SIZE), side + 1) if side % n == 0)
         camera = replace(image.camera, width=side // k, height=side // k, K=image.camera.K / k)
