@@ -38,8 +38,8 @@ def weaker(run: Path, out: Path, settings: str, iterations: int, steps: int) -> 
     folder = runs.open_run(out)
     if folder.config != config:
         raise SamrlError(f"{out} was made from another run or with other arguments; give another folder.")
-    learning._actor(folder)
-    learning._q(folder)
+    learning.train_actor(folder)
+    learning.train_q(folder)
     shutil.copy(run / LEARN / "done.json", out / LEARN / "done.json")
     return folder
 

@@ -48,9 +48,9 @@ def learn(folder: RunFolder, workers: int) -> None:
     with timed(folder, LEARN):
         _expert(folder)
         _looks(folder, workers)
-        _actor(folder)
+        train_actor(folder)
         _returns(folder, workers)
-        _q(folder)
+        train_q(folder)
         _study(folder, workers)
 
 
@@ -88,7 +88,7 @@ def _looks(folder: RunFolder, workers: int) -> None:
     save(net, stage / SENSING)
 
 
-def _actor(folder: RunFolder) -> None:
+def train_actor(folder: RunFolder) -> None:
     """Train the actor by DAgger."""
     plan, stage = read_plan(folder), folder.stage(LEARN)
     if (stage / ACTOR).exists():
@@ -120,7 +120,7 @@ def _returns(folder: RunFolder, workers: int) -> None:
             advance(note=f"mean return {np.nanmean(rows['value']):.2f}")
 
 
-def _q(folder: RunFolder) -> None:
+def train_q(folder: RunFolder) -> None:
     """Fit Q to the returns."""
     plan, stage = read_plan(folder), folder.stage(LEARN)
     if (stage / Q).exists():
