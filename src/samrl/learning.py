@@ -94,10 +94,10 @@ def train_actor(folder: RunFolder) -> None:
     if (stage / ACTOR).exists():
         return
     brain = brain_of(folder)
-    _train_actor(brain.actor, brain, brain.shell, plan, plan.values.dagger, "2/3 learn: the actor", stage / ACTOR)
+    _dagger(brain.actor, brain, brain.shell, plan, plan.values.dagger, "2/3 learn: the actor", stage / ACTOR)
 
 
-def _train_actor(actor: Actor, brain: Brain, shell: Shell, plan: Plan, s: DaggerSettings, what: str, path: Path) -> None:
+def _dagger(actor: Actor, brain: Brain, shell: Shell, plan: Plan, s: DaggerSettings, what: str, path: Path) -> None:
     """Train `actor` from views of `shell`, and keep it at `path`."""
     rehearsal = Rehearsal(brain.expert, brain.sensing, shell, BATCH, torch.Generator().manual_seed(plan.seed_of(6)))
     with track(what, s.iterations) as advance:
@@ -163,7 +163,7 @@ def learn_fixed(folder: RunFolder, variant: str) -> None:
     actor = untrained(plan).actor
     actor.policy.load_state_dict(brain.expert.policy.state_dict())
     actor.policy.requires_grad_(False)
-    _train_actor(actor, brain, shell, plan, s, f"learn: an actor for the best fixed view, {variant}", path)
+    _dagger(actor, brain, shell, plan, s, f"learn: an actor for the best fixed view, {variant}", path)
 
 
 # Pieces of work, by several processes
