@@ -120,3 +120,15 @@ def test_what_is_still_to_be_located_hides_nothing(model, world):
     assert not np.array_equal(hidden["block"].mask, plain["block"].mask)
     tracker.far = ()
     assert hidden["peg"].mask.sum() > 2 * tracker.expected(hiding, image)[0]["peg"].mask.sum()
+
+
+def test_a_body_is_not_put_where_it_cannot_be(model, world) -> None:
+    """A block that is said to be within 2 cm and is seen 6 cm away: the images must be misread."""
+    observation, truth = world.reset(2), world.judge().poses()
+    X = lie.retract(torch.as_tensor(truth["block"]), torch.tensor([0.06, 0, 0, 0, 0, 0], dtype=torch.float64)).to(model.dtype)
+    twin = Twin(set_body_pose(model.scene, model.params, "block", X), model.state(torch.as_tensor(observation.arm.q)))
+    tracker = Tracker(model, native_camera(TASK, observation.X_WC), known={"block": (0.02, 0.5), "peg": (0.006, 0.05)})
+    twin, report, _, _ = tracker.observe(world, twin, observation.X_WC)
+    assert report.lost == ("block",) and tracker.far == ("block",) and tracker.fresh
+    assert torch.equal(body_pose(model.scene, twin.params, "block"), X)
+    assert distance(twin, model, truth, "peg") < 0.003

@@ -56,6 +56,7 @@ class Tracker:
     FIRST_SIZE, LATER_SIZE, PIXEL = 96, 64, 0.0012  # the near crops: pixels at first and later, metres a pixel
     NEAR = 0.010  # a body known this well needs no locating [m]
     ANYWHERE = (math.inf, math.inf)  # how far a body may be of which that is not known [m, rad]
+    STRAY = 2.0  # times as far as a body may be from its first estimate, it is not, whatever an image seems to show
     MEMORY = 8.0  # at most so many full views count in the average
 
     def __init__(
@@ -141,7 +142,7 @@ class Tracker:
         """Bring far bodies near by a wide image."""
         crop = make_crop(image, self.first.bodies, self.WIDE_SIZE, self.camera)
         settings = replace(self.first, bodies=self.far, coarse_yaws=self.yaws())
-        return locate(self.model, twin, [crop], settings, self.priors(twin))
+        return self.possible(twin, locate(self.model, twin, [crop], settings, self.priors(twin)))[0]
 
     def yaws(self) -> tuple[float, ...]:
         """Turns about the vertical to locate from: the settings', repeated as far as the far bodies may be turned."""
@@ -162,11 +163,24 @@ class Tracker:
         if self.rest:  # it has been looked for again in vain
             settings = replace(settings, doubt=float("inf"))
         new, report = update(self.model, twin, self.crops(images), settings, self.priors(twin))
+        new, strayed = self.possible(twin, new)
+        report = replace(report, lost=report.lost + tuple(b for b in strayed if b not in report.lost))
         self.far = tuple(b for b in self.far if b in report.lost)
         self.rest = max(0, self.rest - 1)
         if set(report.doubted) - set(report.replaced):
             self.rest = self.pause = 2 * self.pause
         return self.average(twin, new, report), report
+
+    def possible(self, old: Twin, new: Twin) -> tuple[Twin, tuple[str, ...]]:
+        """`new`, with the poses in `old` of bodies that it puts where they cannot be; and which those are."""
+        scene, params, strayed = self.model.scene, new.params, []
+        assert self.nominal is not None
+        for body, X_PB in self.nominal.items():
+            far = body_pose(scene, new.params, body)[:3, 3] - X_PB[:3, 3]
+            if float(far.norm()) > self.STRAY * self.known.get(body, self.ANYWHERE)[0]:
+                params = set_body_pose(scene, params, body, body_pose(scene, old.params, body))
+                strayed.append(body)
+        return new.replace(params=params), tuple(strayed)
 
     def priors(self, twin: Twin) -> Priors:
         """The first estimates, about where each body's parent is now, and how far from them the bodies may be; those of which

@@ -21,10 +21,10 @@ from samrl.real2sim.problem import Priors, Problem, UpdateSettings, put
 
 @dataclass
 class UpdateReport:
-    """What the update did. `visible`: body -> pixels of its mask; `lost`: bodies out of view, whose last estimate is kept;
-    `loss_before`, `loss_after`; `residual`, `spread`: see `uncertainty`; `message`: a sentence; `seconds`;
-    `doubted`: bodies that did not look right where the descent ended, `replaced`: bodies, doubted
-    or not, that look better where the second search ended."""
+    """What the update did. `visible`: body -> pixels of its mask; `lost`: bodies out of view, or found where they cannot be,
+    whose last estimate is kept; `loss_before`, `loss_after`; `residual`, `spread`: see `uncertainty`; `message`: a sentence;
+    `seconds`; `doubted`: bodies that did not look right where the descent ended, `replaced`: bodies, doubted or not, that look
+    better where the second search ended."""
 
     visible: dict[str, float]
     lost: tuple[str, ...]
