@@ -17,6 +17,7 @@ RunPath = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
 Name = Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")]
 Count = Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="")]
 Folder = Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")]
+Dump = Annotated[Path | None, tyro.conf.arg(metavar="DUMP", help_behavior_hint="")]
 Seeds = Annotated[str, tyro.conf.arg(metavar="A:B")]
 
 RUNS = Path("runs")
@@ -137,10 +138,17 @@ def report(run: RunPath, /) -> int:
     return _report(run)
 
 
-def check() -> int:
-    """Check the twin's gradients on this machine: automatic against finite differences."""
+def check(*, replay: Dump = None) -> int:
+    """Check the twin's gradients on this machine: automatic against finite differences.
+
+    Args:
+        replay: instead, go step by step through a rollout that left the finite numbers.
+    """
     from samrl import selfcheck
 
+    if replay:
+        print("\n".join(selfcheck.replay(replay)))
+        return 0
     outcomes = selfcheck.run()
     for o in outcomes:
         print(f"{'good' if o.good else 'BAD':5}{o.name:22}{o.found:20}allowed {o.allowed}")

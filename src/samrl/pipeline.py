@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from samrl.benches import FIXED, RESIDUAL, bench_of, brain_of
-from samrl.core import runs
+from samrl.core import guard, runs
 from samrl.core.errors import RunFolderError, SamrlError
 from samrl.core.progress import track
 from samrl.core.runs import LEARN, REAL2SIM, SIM2REAL, RunFolder, read_json, write_json
@@ -29,7 +29,7 @@ def run(plan: Plan, out: Path, *, resume: bool, workers: int = 1) -> RunFolder:
     """The whole way. Every stage that is done is left alone; every stage seeds itself, so a resumed run ends as a straight
     one does."""
     folder = runs.create_or_resume(out, plan.as_config(), runs.environment(settings_hash=plan.settings_hash), resume=resume)
-    with folder.lock():
+    with folder.lock(), guard.keep_replay(folder.path):
         real2sim(folder)
         learn(folder, workers)
         _check_smoke(folder)
@@ -43,7 +43,7 @@ def run(plan: Plan, out: Path, *, resume: bool, workers: int = 1) -> RunFolder:
 def run_real2sim(plan: Plan, out: Path, *, resume: bool) -> RunFolder:
     """Stage 1 alone."""
     folder = runs.create_or_resume(out, plan.as_config(), runs.environment(settings_hash=plan.settings_hash), resume=resume)
-    with folder.lock():
+    with folder.lock(), guard.keep_replay(folder.path):
         real2sim(folder)
         summarize(folder)
     return folder
@@ -137,7 +137,7 @@ def evaluate(
     if not folder.is_done(LEARN):
         raise RunFolderError(f"{path} has not learned everything yet; go on with `samrl run {plan.task} --out {path} --resume`.")
     chosen = make_plan(plan.task, world=world or plan.world, settings=settings or plan.settings)
-    with folder.lock():
+    with folder.lock(), guard.keep_replay(folder.path):
         if variant in FIXED:
             learn_fixed(folder, variant)
         sim2real(folder, chosen.world, chosen.settings, variant, seeds, workers)

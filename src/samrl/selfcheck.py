@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from samrl.core import lie
+from samrl.core import guard, lie
 from samrl.core.camera import Camera, look_at
+from samrl.core.errors import NonFiniteError, check_finite
 from samrl.core.progress import track
 from samrl.learn.expert import random_start
 from samrl.model import gradcheck
 from samrl.model.model import Command, Model, body_pose, set_body_pose
+from samrl.model.physics import Physics
+from samrl.model.physics.given import Given
 from samrl.model.render import Renderer
-from samrl.model.scene import Twin
+from samrl.model.scene import Scene, State, Twin
 from samrl.sim2real.control_loop import make_model
 from samrl.tasks import registry
 
@@ -31,6 +35,35 @@ class Outcome:
     found: str
     allowed: str
     good: bool
+
+
+def replay(path: Path) -> list[str]:
+    """Go through a rollout that left the finite numbers step by step; sentences about where it did. NonFiniteError if
+    what it was given was not finite already."""
+    given = Given.read(path)
+    for name in ("params", "state", "setpoints", "torques"):
+        for part, values in guard.leaves(getattr(given, name), name):
+            check_finite(part, values)
+    physics, state = Physics(given.scene, **given.options), given.state
+    for period in range(len(given.setpoints)):
+        now = slice(period, period + 1)
+        for substep in range(given.substeps):
+            try:
+                after = physics.rollout(given.params, state, given.setpoints[now], given.torques[now])
+            except NonFiniteError:
+                where = f"step {substep} of {given.substeps} in period {period} of {len(given.setpoints)}"
+                return [f"the rollout leaves the finite numbers at {where}.", _fastest(given.scene, state)]
+            state = State(after.q[0], after.qd[0])
+    return ["the rollout stays finite here."]
+
+
+def _fastest(scene: Scene, state: State) -> str:
+    """A sentence about the largest velocity."""
+    speed = state.qd.abs().reshape(-1, scene.nv)
+    environment, k = divmod(int(speed.argmax()), scene.nv)
+    link = next(i for i in range(len(scene.parent)) if scene.v_adr[i] <= k < scene.v_adr[i] + scene.nd[i])
+    name = scene.joint_names[link] or scene.link_names[link] or f"link {link}"
+    return f"just before, '{name}' is the fastest, in environment {environment}: {float(speed.max()):.3g} m/s or rad/s."
 
 
 def run() -> list[Outcome]:

@@ -33,7 +33,12 @@ class UnreachableError(SamrlError):
 
 
 class NonFiniteError(SamrlError):
-    """A number that is not finite; the message names the dump that replays it."""
+    """A number that is not finite. given: a dataclass that holds what it came from, if that can be replayed
+    (`core.guard.keep_replay` writes it down)."""
+
+    def __init__(self, text: str, given: object = None) -> None:
+        super().__init__(text)
+        self.given = given
 
 
 class BufferReuseError(SamrlError):

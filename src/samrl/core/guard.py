@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from samrl.core.errors import NonFiniteError, check_finite
+from samrl.core.errors import NonFiniteError, RunFolderError, check_finite
 from samrl.core.runs import write_arrays
 
 
@@ -31,10 +33,25 @@ def dump(folder: Path, name: str, replay: Mapping[str, Any]) -> Path:
     return path
 
 
+@contextmanager
+def keep_replay(folder: Path) -> Iterator[None]:
+    """A rollout that leaves the finite numbers, within, is written to `folder` before the error goes on."""
+    try:
+        yield
+    except NonFiniteError as e:
+        if e.given is None:
+            raise
+        path = dump(folder, "rollout", {"given": e.given})
+        raise NonFiniteError(f"{e} `samrl check --replay {path}` shows where.") from e
+
+
 def load(path: Path) -> dict[str, np.ndarray]:
     """What `dump` wrote: "twin.state.q" -> array."""
-    with np.load(path, allow_pickle=False) as file:
-        return dict(file)
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return dict(file)
+    except (OSError, ValueError, TypeError, zipfile.BadZipFile) as e:
+        raise RunFolderError(f"{path} is no dump that can be read: {e}.") from e
 
 
 def leaves(value: Any, name: str = "") -> Iterator[tuple[str, np.ndarray]]:
@@ -43,7 +60,7 @@ def leaves(value: Any, name: str = "") -> Iterator[tuple[str, np.ndarray]]:
         parts: Any = ((f.name, getattr(value, f.name)) for f in fields(value))
     elif isinstance(value, Mapping):
         parts = value.items()
-    elif isinstance(value, (list, tuple)) and not all(isinstance(v, (int, float)) for v in value):
+    elif isinstance(value, (list, tuple)) and not all(isinstance(v, (int, float, str)) for v in value):
         parts = enumerate(value)
     else:
         yield name, np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)

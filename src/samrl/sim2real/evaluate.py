@@ -120,7 +120,7 @@ def run_one(bench: Bench, seed: int, *, horizon: int | None = None) -> tuple[Rec
         )
     except NonFiniteError as e:
         path = guard.dump(bench.dumps, f"seed-{seed}", {"seed": seed, "world": bench.names, "actions": witness.applied})
-        raise NonFiniteError(f"seed {seed}: {e} Its actions so far are in {path}; the same seed replays it.") from e
+        raise NonFiniteError(f"seed {seed}: {e} Its actions so far are in {path}; the same seed replays it.", e.given) from e
     return _record(bench, episode, witness.truths), episode.frames
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from samrl.core import lie
 from samrl.core.errors import NonFiniteError, SamrlError
 from samrl.model.physics.autograd import ForwardKinematics, Rollout
+from samrl.model.physics.given import Given
 from samrl.model.physics.launch import LEAVES, Constants, Launcher
 from samrl.model.physics.layout import ContactLeaves, make_layout
 from samrl.model.scene import Params, Scene, State
@@ -45,6 +46,11 @@ class Physics:
     ) -> None:  # fmt: skip
         self.scene, self.device = scene, device
         self.timestep = scene.timestep if timestep is None else timestep
+        self.options: dict[str, Any] = {
+            "timestep": self.timestep, "implicit_contact": implicit_contact, "slip_speed": slip_speed,
+            "contact_width": contact_width, "edge_radius": edge_radius, "limit_stiffness": limit_stiffness,
+            "limit_damping": limit_damping,
+        }  # fmt: skip
         self._layout = make_layout(scene)
         self._contact_leaves: dict[torch.dtype, ContactLeaves] = {}
         shared = {
@@ -68,7 +74,9 @@ class Physics:
         """
         q, qd = self._roll(self._launcher, params, state, setpoints, torques, substeps)
         if not (torch.isfinite(q[-1]).all() and torch.isfinite(qd[-1]).all()):
-            raise NonFiniteError(_where_not_finite(q, qd))
+            forces = torch.zeros_like(setpoints) if torques is None else torques
+            given = Given(self.scene, params, state, setpoints, forces, substeps, self.options)
+            raise NonFiniteError(_where_not_finite(q, qd), given)
         return State(q, qd)
 
     def step(self, params: Params, state: State, setpoint: Tensor, torque: Tensor | None = None, substeps: int = 1) -> State:
