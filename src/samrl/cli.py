@@ -115,7 +115,8 @@ def evaluate(
         world: pybullet, mujoco, or twin, which is 𝓜 itself (default: the run's).
         settings: the world's settings (default: the run's).
         variant: full, or what it is compared with: no-residual, no-viewpoint, fixed-view, fixed-trained, fixed-equal,
-            random-view, random-direction, single-start, no-update, expert, expert-views, black, other, segmenter
+            random-view, random-direction, single-start, no-update, expert, expert-views, black, other, segmenter,
+            or residual-200 (-800, -2000), the residual as it was after so many real steps
             (default: full).
         workers: processes at once (default: as many as there are cores, 8 at most).
     """
