@@ -53,14 +53,14 @@ def arm(tip: str = "", contact: bool = False, more: str = "") -> str:
     return mjcf(text + tip + "</body>" * 7 + more, contact=contact)
 
 
-def peg(x: float, z: float) -> str:
-    """A 16 mm peg on springs over a 16.5 mm hole with a chamfer, the block a little turned."""
+def peg(x: float, z: float, chamfer: float = 0.003) -> str:
+    """A 16 mm peg on springs over a 16.5 mm hole with a chamfer or without, the block a little turned."""
     springs = "".join(f'<joint type="slide" axis="{a}" stiffness="500" damping="5"/>' for a in ("1 0 0", "0 1 0", "0 0 1"))
     return mjcf(
         f"""<body name="block" pos=".001 .0005 0" euler=".02 -.03 .1"><geom name="block" type="box" size=".05 .05 .03"/></body>
         <body name="peg" pos="{x} 0 {z}">{springs}<joint type="ball" stiffness="5" damping=".05"/>
         <geom name="peg" type="cylinder" size=".008 .04" mass=".06"/></body>""",
-        more='<custom><numeric name="samrl_hole/block" data=".00825 .04 .003"/></custom>',
+        more=f'<custom><numeric name="samrl_hole/block" data=".00825 .04 {chamfer}"/></custom>',
     )
 
 
@@ -138,6 +138,16 @@ CASES = {
         <body><freejoint/><geom type="sphere" size=".01" mass=".01"/></body>"""),
         BODY + JOINT + CONTACT, IN_CONTACT, q=(0, 0, 0, 0, 0.00802, *STILL, 0.01, 0, 0.02203, *STILL),
         qd=(0.1, 0.2, *[0.05] * 12), setpoints={0: 0.02, 1: 0.1}, periods=4, substeps=5,
+    ),
+    "peg in a hole without chamfer": Case(
+        peg(0.001, 0.05, chamfer=0), BODY + CONTACT, IN_CONTACT, setpoints={1: 0.004, 4: -0.05}, periods=8, substeps=5,
+    ),
+    "capsule over a disc": Case(
+        mjcf("""<geom type="plane" size="1 1 .1"/>
+        <body><freejoint/><geom type="cylinder" size=".05 .01" mass=".2"/></body>
+        <body><freejoint/><geom type="capsule" size=".01 .03" mass=".1"/></body>"""),
+        BODY + CONTACT, IN_CONTACT, q=(0, 0, 0.01, *STILL, 0.01, 0, 0.0301, HALF, 0, HALF, 0),
+        qd=(*[0.0] * 6, 0.1, 0.2, -0.1, 0, 0.5, 0), periods=8, substeps=5,
     ),
     "blade under a disc": Case(
         mjcf("""<geom type="plane" size="1 1 .1" friction=".5"/>
