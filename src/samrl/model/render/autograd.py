@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from samrl.core.launches import Job
-from samrl.model.render import geometry_kernels as geometry
 from samrl.model.render.image import DeviceMesh, Image, Images, Lease, Size
+from samrl.model.render.kernels import geometry
 
 
 class Subject(Protocol):

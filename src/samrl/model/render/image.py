@@ -19,10 +19,12 @@ from torch import Tensor
 
 from samrl.core.errors import NonFiniteError, check_finite
 from samrl.core.launches import Job, Launches, Slot, array
-from samrl.model.render import raster_kernels as raster
+from samrl.model.render.kernels import fill, pieces, trace, types
+from samrl.model.render.kernels import image as pixels
 from samrl.model.render.meshes import Mesh
 
 Size = tuple[int, int, int, int]  # batch, height, width, samples a pixel and axis
+STRIDE = 256  # pieces that are pulled back at once
 KEPT_BYTES = 96 * 2**20  # idle images of one renderer take at most so much
 
 
@@ -56,30 +58,30 @@ class DeviceMesh:
     mask_count: int
     surface: Any = field(init=False)
     face_link: Any = field(init=False)
-    _wanted: dict[tuple[bool, ...], tuple[Any, Any, int]] = field(init=False, default_factory=dict)
+    _wanted: dict[tuple[bool, ...], tuple[Any, bool]] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         m = self.mesh
-        self.surface = raster.Surface()
+        self.surface = types.Surface()
         self.surface.faces = self.upload(m.faces, wp.vec3i)
         self.surface.corners = self.upload(m.corners, wp.vec3i)
         self.surface.edges = self.upload(m.edges, int)
         self.surface.bits = self.upload(self.bits[m.face_part], int)
         self.surface.convex = self.upload(m.face_convex, int)
+        self.surface.part = self.upload(m.face_part, int)
         self.face_link = self.upload(self.part_link[m.face_part], int)
 
     def upload(self, values: np.ndarray, dtype: Any) -> Any:
         return wp.array(np.ascontiguousarray(values), dtype=dtype, device=self.settings.device)
 
     def wanted(self, vertices_all: bool, vertices_moving: bool, corners_all: bool, corners_moving: bool) -> tuple:
-        """What gets a gradient: bits of each face, indices of the edges to walk, and how many those are."""
+        """What gets a gradient: bits of each face, and whether any vertex does."""
         key = (vertices_all, vertices_moving, corners_all, corners_moving)
         if key not in self._wanted:
             vertices = vertices_all | (vertices_moving & self.part_moves)
             corners = corners_all | (corners_moving & self.part_moves)
-            bits = np.where(vertices, int(raster.VERTICES), 0) | np.where(corners, int(raster.CORNERS), 0)
-            active = np.nonzero(vertices[self.mesh.edge_part])[0].astype(np.int32)
-            self._wanted[key] = (self.upload(bits[self.mesh.face_part], int), self.upload(active, int), len(active))
+            bits = np.where(vertices, int(types.VERTICES), 0) | np.where(corners, int(types.CORNERS), 0)
+            self._wanted[key] = (self.upload(bits[self.mesh.face_part], int), bool(vertices.any()))
         return self._wanted[key]
 
 
@@ -112,16 +114,36 @@ class Image:
         self.h, self.shade = new(int(m.vertex_start[-1]), 3), new(int(m.corner_start[-1]), 3)
         self.g_h, self.g_shade = torch.empty_like(self.h), torch.empty_like(self.shade)
         self.setup, self.facing = new(len(m.faces), 11), new(len(m.faces), dtype=torch.int32)
-        self.zbuffer = new(self.height * self.S, self.width * self.S, dtype=torch.int64)
+        cells = (self.height * self.S, self.width * self.S)
+        self.zbuffer, self.lists = new(*cells, dtype=torch.int64), new(*cells, dtype=torch.int32)
+        self.used = new(2, dtype=torch.int32)
         self.links = new(self.height, self.width, dtype=torch.int32)
-        self.bytes = sum(x.nbytes for x in vars(self).values() if isinstance(x, Tensor))
-        self.frame = raster.Frame()
+        self.frame = types.Frame()
         self.frame.h, self.frame.shade = array(self.h, wp.vec3), array(self.shade, wp.vec3)
-        self.frame.setup, self.frame.facing = array(self.setup, raster.Setup), array(self.facing)
-        self.frame.zbuffer = array(self.zbuffer)
+        self.frame.setup, self.frame.facing = array(self.setup, types.Setup), array(self.facing)
+        self.frame.zbuffer, self.frame.lists, self.frame.used = array(self.zbuffer), array(self.lists), array(self.used)
         self.frame.background = wp.vec3(*settings.background)
         self.frame.near, self.frame.S, self.frame.mean_depth = settings.near, self.S, int(settings.mean_depth)
         self.arrays = [array(x, wp.vec3) for x in (self.h, self.shade, self.g_h, self.g_shade)]
+        self._room(self.lists[0].numel() // 2 + 4 * len(m.faces), self.lists[0].numel() // 4 + 2 * len(m.edges))
+
+    def _room(self, nodes: int, pieces: int) -> None:
+        """Room for so many nodes of lists and pieces of edges, an image."""
+        new = lambda *shape, **kw: torch.empty(self.batch, *shape, device=self.h.device, **kw)  # noqa: E731
+        self.nodes = new(nodes, 2, dtype=torch.int32)
+        self.pieces, self.lines = new(pieces, 4, dtype=torch.int32), new(pieces, 4)
+        self.frame.nodes, self.frame.pieces = array(self.nodes, wp.vec2i), array(self.pieces, wp.vec4i)
+        self.frame.lines = array(self.lines, wp.vec4)
+        self.bytes = sum(x.nbytes for x in vars(self).values() if isinstance(x, Tensor))
+        self._launches.clear()
+
+    def _fits(self) -> bool:
+        """Whether there was room for all nodes and pieces. If not, there will be."""
+        nodes, pieces = self.used.amax(0).tolist()
+        if nodes <= self.nodes.shape[1] and pieces <= self.pieces.shape[1]:
+            return True
+        self._room(max(nodes * 5 // 4, self.nodes.shape[1]), max(pieces * 5 // 4, self.pieces.shape[1]))
+        return False
 
     def check(self, inputs: dict[str, Tensor]) -> None:
         """Raise NonFiniteError, naming the input at fault, if anything projected or lit is not finite."""
@@ -139,20 +161,32 @@ class Image:
         color, depth, masks = (torch.empty(s.shape, device=self.h.device) for s in (self.color, self.depth, self.masks))
         for slot, x in zip((self.color, self.depth, self.masks), (color, depth, masks), strict=True):
             slot.bind(x)
-        self.zbuffer.zero_()
+        self._draw(project)
+        self.check(inputs)
+        while not self._fits():
+            self._draw(project)
+        return color, depth, masks, self.links.clone()
+
+    def _draw(self, project: Callable[[Image], list[Job]]) -> None:
+        for x in (self.zbuffer, self.lists, self.used):
+            x.zero_()
 
         def jobs() -> list[Job]:
-            surface, frame = self.mesh.surface, self.frame
-            out = (self.color.array, self.depth.array, self.masks.array, array(self.links))
+            surface, frame, m = self.mesh.surface, self.frame, self.mesh.mesh
+            rows = self.height * self.S
+            out = (self.color.array, self.depth.array, self.masks.array)
             return [
                 *project(self),
-                (raster.fill, len(self.mesh.mesh.faces), (surface, frame)),
-                (raster.resolve, self.height, (surface, frame, self.mesh.face_link, *out)),
+                (fill.fill, len(m.faces), (surface, frame)),
+                (fill.mark_edges, len(m.edges), (surface, frame)),
+                (fill.mark_crossings, rows, (surface, frame)),
+                (fill.list_faces, len(m.faces), (surface, frame)),
+                (pixels.resolve, self.height, (surface, frame, self.mesh.face_link, *out, array(self.links))),
+                (trace.trace_edges, len(m.edges), (surface, frame, *out)),
+                (trace.trace_curves, rows, (surface, frame, *out)),
             ]
 
         self.play(("draw",), jobs)
-        self.check(inputs)
-        return color, depth, masks, self.links.clone()
 
     def pull_back(self, grads: Sequence[Tensor | None], wanted: tuple, key: tuple, finish: Callable[[Image], list[Job]]) -> None:
         """Adjoint of `draw`; `finish` that of the projection, from g_h and g_shade on. `key`: what the launches depend on,
@@ -166,19 +200,18 @@ class Image:
         self.play((key, has), lambda: [*self._adjoint(wanted, *has), *finish(self)])
 
     def _adjoint(self, wanted: tuple, has_color: bool, has_depth: bool, has_masks: bool) -> list[Job]:
-        faces, edges, edge_count = wanted
+        faces, moves = wanted
         surface, frame, masks = self.mesh.surface, self.frame, self.mesh.mask_count * has_masks
         _, _, g_h, g_shade = self.arrays
         gc, gd, gm = self.g_color.array, self.g_depth.array, self.g_masks.array
         jobs: list[Job] = []
         if has_color or has_depth:
             inside = (surface, frame, faces, gc, gd, int(has_color), int(has_depth), self.width, g_h, g_shade)
-            jobs.append((raster.pull_back_interior, self.height, inside))
+            jobs.append((pixels.pull_back_interior, self.height, inside))
         by = int(has_color), int(has_depth and self.mesh.settings.mean_depth)
-        if edge_count and any(by):
-            jobs.append((raster.pull_back_narrow, len(self.mesh.mesh.faces), (surface, frame, faces, gc, gd, *by, g_h)))
-        if edge_count and (any(by) or masks):
-            jobs.append((raster.pull_back_edges, edge_count, (surface, frame, edges, gc, gd, gm, *by, masks, g_h)))
+        if any(by) or (moves and masks):
+            beside = (surface, frame, faces, STRIDE, gc, gd, gm, *by, masks, g_h, g_shade)
+            jobs.append((pieces.pull_back_pieces, STRIDE, beside))
         return jobs
 
     def play(self, key: tuple, jobs: Callable[[], list[Job]]) -> None:

@@ -43,7 +43,6 @@ class Mesh:
     Attributes:
         faces, corners: (F, 3); face_part: (F).
         edges: (E, 8) vertices a, b; faces 1, 2 (-1 where the surface ends); corners of a and b in face 1, in face 2.
-        edge_part: (E).
         face_convex: (F) the part that the face belongs to if that is convex, else -1.
         vertex_start, corner_start: (P + 1) first vertex and corner of each part.
     """
@@ -53,7 +52,6 @@ class Mesh:
     face_part: np.ndarray
     face_convex: np.ndarray
     edges: np.ndarray
-    edge_part: np.ndarray
     vertex_start: np.ndarray
     corner_start: np.ndarray
 
@@ -66,7 +64,7 @@ def scene_mesh(scene: Scene, detail: float = 1.0) -> tuple[Mesh, np.ndarray, np.
         for kind, visible in zip(scene.geom_type, scene.geom_visible, strict=True)
     ]
     convex = scene.geom_type != BLOCK_WITH_HOLE
-    mesh = join([(t.faces, t.corners, len(t.T), len(t.normals)) for t in templates], convex, rigid=True)
+    mesh = join([(t.faces, t.corners, len(t.T), len(t.normals)) for t in templates], convex)
     T = np.concatenate([t.T for t in templates]).astype(np.float32)
     normals = np.concatenate([t.normals for t in templates]).astype(np.float32)
     return mesh, T, normals
@@ -77,12 +75,11 @@ def surface_mesh(faces: np.ndarray, corners: np.ndarray | None = None) -> Mesh:
     where no `corners` (F, 3) are given."""
     faces = np.asarray(faces)
     corners = faces if corners is None else np.asarray(corners)
-    return join([(faces, corners, int(faces.max()) + 1, int(corners.max()) + 1)], np.array([False]), rigid=False)
+    return join([(faces, corners, int(faces.max()) + 1, int(corners.max()) + 1)], np.array([False]))
 
 
-def join(parts: list[tuple[np.ndarray, np.ndarray, int, int]], convex: np.ndarray, rigid: bool) -> Mesh:
-    """Parts (faces, corners, number of vertices, number of corners), convex (P) bool -> one mesh. In rigid parts a flat
-    face's neighbour with the same corner lies in its plane for ever, and the edge between them is left out."""
+def join(parts: list[tuple[np.ndarray, np.ndarray, int, int]], convex: np.ndarray) -> Mesh:
+    """Parts (faces, corners, number of vertices, number of corners), convex (P) bool -> one mesh."""
     vertex_start = np.cumsum([0] + [p[2] for p in parts])
     corner_start = np.cumsum([0] + [p[3] for p in parts])
     faces = np.concatenate([p[0] + v for p, v in zip(parts, vertex_start, strict=False)]).astype(np.int32)
@@ -90,13 +87,8 @@ def join(parts: list[tuple[np.ndarray, np.ndarray, int, int]], convex: np.ndarra
     face_part = np.repeat(np.arange(len(parts)), [len(p[0]) for p in parts]).astype(np.int32)
     face_convex = np.where(convex[face_part], face_part, -1).astype(np.int32)
     edges = find_edges(faces, corners)
-    if rigid and len(edges):
-        flat = np.where(np.ptp(corners, axis=1) == 0, corners[:, 0], -1)  # the one corner of a flat face
-        one, two = flat[edges[:, 2]], flat[edges[:, 3]]
-        edges = edges[(edges[:, 3] < 0) | (one < 0) | (one != two)]
-    edge_part = face_part[edges[:, 2]]
     starts = (vertex_start.astype(np.int32), corner_start.astype(np.int32))
-    return Mesh(faces, corners, face_part, face_convex, edges, edge_part, *starts)
+    return Mesh(faces, corners, face_part, face_convex, edges, *starts)
 
 
 def find_edges(faces: np.ndarray, corners: np.ndarray) -> np.ndarray:

@@ -12,9 +12,9 @@ from torch import Tensor
 from samrl.core.camera import Camera
 from samrl.core.errors import ImageError
 from samrl.core.types import RGBD
-from samrl.model.render import geometry_kernels as geometry
 from samrl.model.render.autograd import Draw, FreeSubject, SolidSubject
 from samrl.model.render.image import DeviceMesh, Settings
+from samrl.model.render.kernels import geometry
 from samrl.model.render.meshes import Mesh, scene_mesh
 from samrl.model.scene import PLANE, Params, Scene
 

@@ -1,0 +1,1 @@
+"""The Warp side of the renderer: geometry, z-buffer and lists, edges traced, image, gradients."""
