@@ -51,14 +51,12 @@ class Brain:
     expert: Expert
     sensing: Sensing
     eye: Eye
-    fine_eye: Eye  # for Q
-    finest_eye: Eye  # for ∂Q/∂camera
     actor: Actor
     q: QFunction
     shell: Shell
 
     def viewpoint(self, settings: ViewSettings | None = None) -> Viewpoint:
-        return Viewpoint(self.q, self.actor, self.fine_eye, self.shell, settings, self.finest_eye)
+        return Viewpoint(self.q, self.actor, self.eye, self.shell, settings)
 
 
 def untrained(plan: Plan) -> Brain:
@@ -70,8 +68,7 @@ def untrained(plan: Plan) -> Brain:
     draw = lambda i: torch.Generator().manual_seed(plan.seed_of(i))  # noqa: E731
     bodies = len(model.updatable)
     actor = Actor(expert.policy, draw(3))
-    eyes = Eye(model, task), Eye(model, task, supersampling=2), Eye(model, task, supersampling=4)
-    return Brain(expert, Sensing(bodies, draw(4)), *eyes, actor, QFunction(bodies, draw(5)), Shell.of(task))
+    return Brain(expert, Sensing(bodies, draw(4)), Eye(model, task), actor, QFunction(bodies, draw(5)), Shell.of(task))
 
 
 def brain_of(folder: RunFolder) -> Brain:

@@ -130,7 +130,7 @@ def train_q(folder: RunFolder) -> None:
     with track("2/3 learn: Q", s.updates) as advance:
         tell = lambda i, loss: advance(note=f"held-out loss {loss:.3f}" if math.isfinite(loss) else "")  # noqa: E731
         generator = torch.Generator().manual_seed(plan.seed_of(7))
-        expected = returns.imagine(rows, brain.actor, brain.fine_eye, brain.shell, generator)
+        expected = returns.imagine(rows, brain.actor, brain.eye, brain.shell, generator)
         history = q_function.fit(brain.q, expected, rows.value, rows.precision, s, generator, tell)
     _write_history(stage, "q", history)
     save(brain.q, stage / Q)

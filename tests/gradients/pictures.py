@@ -55,19 +55,16 @@ class Picture:
         self.weights = smooth_noise(size, 4 + len(view.moving), 1)
         pixel = view.step * float((eye - target).norm() / self.camera.K[0])  # [m]
         lengths = {name: 6 for name in (*view.moving, "camera")} | {f"size of {n}": k for n, k in view.sizes.items()}
-        self.steps = dict.fromkeys(lengths, pixel) | {"K": 0.5 * view.step} | dict.fromkeys(LIGHT, 0.02)
+        self.steps = dict.fromkeys(lengths, pixel) | {"K": 0.05} | dict.fromkeys(LIGHT, 0.02)
         self.shapes = {n: torch.Size([k]) for n, k in lengths.items()} | {"K": torch.Size([4])}
         self.shapes |= {n: getattr(self.params, n).shape for n in LIGHT}
 
-    def renderer(self, supersampling: int, device: str = "cpu") -> Renderer:
-        view = self.view
-        return Renderer(
-            self.scene, supersampling=supersampling, masks=view.moving, detail=view.detail, near=view.near,
-            background=view.background, mean_depth=True, device=device,
+        self.size, self.renderer = size, Renderer(
+            self.scene, masks=view.moving, detail=view.detail, near=view.near, background=view.background, mean_depth=True,
         )  # fmt: skip
 
-    def losses(self, renderer: Renderer, leaf: str, x: Tensor) -> Tensor:
-        """(KINDS, WEIGHTINGS) with one leaf moved by x."""
+    def losses(self, leaf: str, x: Tensor, finer: int = 1) -> Tensor:
+        """(KINDS, WEIGHTINGS) with one leaf moved by x, of an image with `finer` times as many pixels each way."""
         params, X, camera = self.params, list(self.X_WL), self.camera
         if leaf in self.view.moving:
             i = self.names.index(leaf) + 1
@@ -84,36 +81,37 @@ class Picture:
             size, geom = params.geom_size.clone(), int((self.scene.geom_link == link).argmax())
             size[geom, : len(x)] = size[geom, : len(x)] + x
             params = params.replace(geom_size=size)
-        image = renderer.render(params, torch.stack(X), camera)
+        image = self.renderer.render(params, torch.stack(X), camera.finer(finer))
         inverse = torch.where(image.depth > 0, 1 / image.depth.clamp_min(1e-6), 0.0)
         masks = torch.stack(list(image.masks.values()), -1)
         layers = torch.cat([image.color, inverse[..., None], masks], -1).cpu().double()
+        layers = layers.view(self.size, finer, self.size, finer, -1).mean((1, 3))
         sums = torch.einsum("hwc,kchw->ck", layers, self.weights)
         return torch.stack([sums[:3].sum(0), sums[3], sums[4:].sum(0)])
 
-    def gradient(self, renderer: Renderer, leaf: str) -> Tensor:
+    def gradient(self, leaf: str) -> Tensor:
         """(KINDS, WEIGHTINGS, numel of the leaf)."""
         x = torch.zeros(self.shapes[leaf], requires_grad=True)
-        losses = self.losses(renderer, leaf, x).flatten()
+        losses = self.losses(leaf, x).flatten()
         rows = [torch.autograd.grad(y, x, retain_graph=True)[0].flatten() for y in losses]
         return torch.stack(rows).double().view(len(KINDS), WEIGHTINGS, -1)
 
-    def difference(self, renderer: Renderer, leaf: str) -> Tensor:
-        """As `gradient`, by central differences."""
+    def difference(self, leaf: str, finer: int) -> Tensor:
+        """As `gradient`, by central differences of a finer image."""
         shape, step = self.shapes[leaf], self.steps[leaf]
         out = []
         with torch.no_grad():
             for i in range(shape.numel()):
                 x = torch.zeros(shape.numel())
                 x[i] = step
-                ends = [self.losses(renderer, leaf, sign * x.view(shape)) for sign in (1, -1)]
+                ends = [self.losses(leaf, sign * x.view(shape), finer) for sign in (1, -1)]
                 out.append((ends[0] - ends[1]) / (2 * step))
         return torch.stack(out, -1)
 
-    def rows(self, renderer: Renderer, leaf: str, want: Tensor) -> list[Row]:
+    def rows(self, leaf: str, want: Tensor) -> list[Row]:
         """Rows of one leaf, but for kinds of loss that it does not change."""
         out = []
-        for kind, a, b in zip(KINDS, self.gradient(renderer, leaf), want, strict=True):
+        for kind, a, b in zip(KINDS, self.gradient(leaf), want, strict=True):
             if float(b.norm()) > 1e-6 or float(a.norm()) > 1e-6:
                 cosine = float((a * b).sum() / (a.norm() * b.norm()).clamp_min(1e-12))
                 out.append(Row(leaf, kind, cosine, float((a - b).norm() / b.norm().clamp_min(1e-12))))

@@ -93,7 +93,7 @@ def test_a_share_of_looks_is_the_real_updates(stage: Rehearsal) -> None:
 @pytest.fixture(scope="module")
 def learners(stage: Rehearsal):
     generator = torch.Generator().manual_seed(5)
-    eye = Eye(stage.model, TASK, supersampling=2)
+    eye = Eye(stage.model, TASK)
     actor = Actor(stage.expert.policy, generator).eval()
     return eye, actor, QFunction(2, generator).eval()
 

@@ -27,8 +27,7 @@ def brain() -> Brain:
     model = make_model(TASK)
     expert, g = Expert(model, TASK), torch.Generator().manual_seed(0)
     actor = Actor(expert.policy, g)
-    eyes = (Eye(model, TASK, supersampling=s) for s in (1, 2, 4))
-    made = Brain(expert, Sensing(2, g), *eyes, actor, QFunction(2, g), Shell.of(TASK))
+    made = Brain(expert, Sensing(2, g), Eye(model, TASK), actor, QFunction(2, g), Shell.of(TASK))
     for net in (made.sensing, made.actor, made.q):
         net.eval()
     return made

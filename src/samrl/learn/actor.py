@@ -60,12 +60,11 @@ class Eye:
 
     Args:
         task: whose tip, where it nominally is in the tool's frame, the crops are about.
-        supersampling: samples a pixel, squared; more than 1 where a gradient by the camera is wanted, and with it a mean depth.
     """
 
-    def __init__(self, model: Model, task: Task, supersampling: int = 1) -> None:
+    def __init__(self, model: Model, task: Task) -> None:
         self.model, self.task, self.tip_E = model, task, task.tip().to(model.dtype)
-        self.renderer = Renderer(model.scene, supersampling=supersampling, device=model.device, mean_depth=supersampling > 1)
+        self.renderer = Renderer(model.scene, device=model.device, mean_depth=True)
 
     def see(self, twin: Twin, command: Command, X_WC: Tensor) -> Sight:
         """The sight of a batch of situations (n) by cameras (n, 4, 4); differentiable in the camera."""

@@ -116,7 +116,7 @@ def gradient_cosine(chooser: Viewpoint, at: Situation, now: Tensor, view: Tensor
     gradient = chooser.uphill(here, now, view[None], action)
     steps = PROBE * torch.cat([torch.eye(3), -torch.eye(3)])
     with torch.no_grad():
-        around, _ = chooser.value(here, now, view + steps, action.expand(6, -1), chooser.finer)
+        around, _ = chooser.value(here, now, view + steps, action.expand(6, -1))
     differences = (around[:3] - around[3:]) / (2 * PROBE)
     return float(torch.nn.functional.cosine_similarity(gradient[0], differences, dim=0))
 

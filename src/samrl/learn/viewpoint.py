@@ -34,27 +34,22 @@ class Viewpoint:
     """Chooses views by Q.
 
     Args:
-        eye: renders what Q sees of the candidates; finer: for the ascent's gradient, which wants more samples a pixel.
+        eye: renders what Q sees of the candidates.
     """
 
-    def __init__(
-        self, q: QFunction, actor: Actor, eye: Eye, shell: Shell, settings: ViewSettings | None = None, finer: Eye | None = None
-    ) -> None:
+    def __init__(self, q: QFunction, actor: Actor, eye: Eye, shell: Shell, settings: ViewSettings | None = None) -> None:
         self.q, self.actor, self.eye, self.shell, self.s = q, actor, eye, shell, settings or ViewSettings()
-        self.finer = finer or eye
 
     def common(self, at: Situation) -> Common:
         """What is computed once for all views."""
         return common(self.eye, at)
 
-    def value(
-        self, at: Common, now: Tensor, view: Tensor, action: Tensor | None = None, eye: Eye | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def value(self, at: Common, now: Tensor, view: Tensor, action: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Q (n) of views (n, 3) of one situation, seen from the view `now` (3) so far, and the actions (n, 6) they were valued
         with; differentiable in the views. `action`: held fixed, as in SAM-RL Eq. 7; else the actor's there, without a
         gradient."""
         ray = self.shell.ray(now).expand(len(view), 3)
-        expected = prospect(self.actor, eye or self.eye, at, self.shell.pose(view), ray, action)
+        expected = prospect(self.actor, self.eye, at, self.shell.pose(view), ray, action)
         heads = self.q(expected)
         return heads.mean(-1) - self.s.doubt * heads.std(-1), expected.action * self.actor.policy.limits
 
@@ -99,7 +94,7 @@ class Viewpoint:
     def uphill(self, at: Common, now: Tensor, view: Tensor, action: Tensor) -> Tensor:
         """∂Q/∂view (k, 3) at views (k, 3)."""
         x = view.clone().requires_grad_(True)
-        value, _ = self.value(at, now, x, action, self.finer)
+        value, _ = self.value(at, now, x, action)
         return torch.autograd.grad(value.sum(), x)[0]
 
     def cost(self, view: Tensor, now: Tensor) -> Tensor:

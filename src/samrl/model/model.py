@@ -37,11 +37,10 @@ class Model:
         chain: kinematics of the acting arm; its joints are the scene's first coordinates.
         updatable: bodies that get a mask.
         substeps: physics steps in a control period.
-        supersampling: samples a pixel and axis.
     """
 
     def __init__(
-        self, mjcf: str, chain: SerialChain, updatable: tuple[str, ...], *, substeps: int = 20, supersampling: int = 2,
+        self, mjcf: str, chain: SerialChain, updatable: tuple[str, ...], *, substeps: int = 20,
         dtype: torch.dtype = torch.float32, device: str = "cpu",
     ) -> None:  # fmt: skip
         self.gains = control.gains()
@@ -52,7 +51,7 @@ class Model:
         self.substeps = substeps
         self.dtype, self.device = dtype, device
         self.physics = Physics(self.scene, timestep=self.gains.period / substeps, device=device)
-        self.renderer = Renderer(self.scene, supersampling=supersampling, masks=updatable, moving=updatable, device=device)
+        self.renderer = Renderer(self.scene, masks=updatable, moving=updatable, device=device)
 
     def _with_impedance(self, params: Params) -> Params:
         """The arm's joints are springs to their set-points, with the controller's stiffness and damping."""

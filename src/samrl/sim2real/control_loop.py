@@ -156,7 +156,7 @@ def run_episode(
     return episode
 
 
-def make_model(task: Task, *, substeps: int = 20, supersampling: int = 2, dtype: torch.dtype = torch.float32) -> Model:
+def make_model(task: Task, *, substeps: int = 20, dtype: torch.dtype = torch.float32) -> Model:
     """The twin of a task's nominal scene."""
     spec = task.scene
     return Model(
@@ -164,7 +164,6 @@ def make_model(task: Task, *, substeps: int = 20, supersampling: int = 2, dtype:
         chain_of(spec, spec.actor),
         spec.updatable,
         substeps=substeps,
-        supersampling=supersampling,
         dtype=dtype,
     )
 

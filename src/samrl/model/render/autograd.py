@@ -107,9 +107,8 @@ class SolidSubject:
     def project(self, image: Image) -> list[Job]:
         X_WL, X_WC, K, p, R, sizes, color, *light = (slot.array for slot in image.inputs)
         h, shade, _, _ = image.arrays
-        S = float(image.S)
         return [
-            (geometry.project_solids, image.h.shape[1], (self.solids, S, X_WL, X_WC, K, p, R, sizes, h)),
+            (geometry.project_solids, image.h.shape[1], (self.solids, X_WL, X_WC, K, p, R, sizes, h)),
             (geometry.light_solids, image.shade.shape[1], (self.solids, X_WL, R, color, *light, shade)),
         ]
 
@@ -120,8 +119,8 @@ class SolidSubject:
         X_WL, X_WC, K, p, R, sizes, color, *light = (slot.array for slot in image.inputs)
         g_X_WL, g_X_WC, g_K, g_p, g_R, g_sizes, g_color, *g_light = (slot.array for slot in image.g_inputs)
         _, _, g_h, g_shade = image.arrays
-        S, parts = float(image.S), len(self.mesh.part_link)
-        poses = (self.solids, S, int(needs[5]), X_WL, X_WC, K, p, R, sizes, g_h, g_X_WL, g_X_WC, g_K, g_p, g_R, g_sizes)
+        parts = len(self.mesh.part_link)
+        poses = (self.solids, int(needs[5]), X_WL, X_WC, K, p, R, sizes, g_h, g_X_WL, g_X_WC, g_K, g_p, g_R, g_sizes)
         shades = (self.solids, X_WL, R, color, *light, g_shade, g_X_WL, g_R, g_color, *g_light)
         jobs: list[Job] = [(geometry.pull_back_vertices, parts, poses)]
         return jobs + ([(geometry.pull_back_shade, parts, shades)] if lit else [])
@@ -143,8 +142,7 @@ class FreeSubject:
 
     def project(self, image: Image) -> list[Job]:
         p_W, _, X, K = (slot.array for slot in image.inputs)
-        S = float(image.S)
-        return [(geometry.project_points, image.h.shape[1], (S, p_W, X, K, image.arrays[0]))]
+        return [(geometry.project_points, image.h.shape[1], (p_W, X, K, image.arrays[0]))]
 
     def wanted(self, needs: Sequence[bool]) -> tuple:
         return self.mesh.wanted(needs[0] or any(needs[2:]), False, needs[1], False)
@@ -152,8 +150,7 @@ class FreeSubject:
     def pull_back(self, image: Image, needs: Sequence[bool], lit: bool) -> list[Job]:
         p_W, _, X, K = (slot.array for slot in image.inputs)
         g_p, _, g_X, g_K = (slot.array for slot in image.g_inputs)
-        S = float(image.S)
-        return [(geometry.pull_back_points, image.h.shape[1], (S, p_W, X, K, image.arrays[2], g_p, g_X, g_K))]
+        return [(geometry.pull_back_points, image.h.shape[1], (p_W, X, K, image.arrays[2], g_p, g_X, g_K))]
 
     def finish(self, image: Image, grads: list[Tensor]) -> None:
         grads[1].copy_(image.g_shade)

@@ -23,17 +23,16 @@ from samrl.model.render.kernels import fill, pieces, trace, types
 from samrl.model.render.kernels import image as pixels
 from samrl.model.render.meshes import Mesh
 
-Size = tuple[int, int, int, int]  # batch, height, width, samples a pixel and axis
-STRIDE = 256  # pieces that are pulled back at once
+Size = tuple[int, int, int]  # batch, height, width
+STRIDE = 256  # pieces, or marked cells, that are gone through at once
 KEPT_BYTES = 96 * 2**20  # idle images of one renderer take at most so much
 
 
 @dataclass(frozen=True)
 class Settings:
-    """supersampling S; near distance [m]; background colour; threads for a batch on the CPU; device of the kernels; whether
-    depth is the mean of the samples' or the middle one's."""
+    """near distance [m]; background colour; threads for a batch on the CPU; device of the kernels; whether depth is the mean
+    over a pixel or that at its centre."""
 
-    supersampling: int = 2
     near: float = 0.01
     background: tuple[float, float, float] = (0.0, 0.0, 0.0)
     threads: int = 2
@@ -57,6 +56,7 @@ class DeviceMesh:
     bits: np.ndarray
     mask_count: int
     surface: Any = field(init=False)
+    surfaces: Any = field(init=False)  # the surface, as kernels take it
     face_link: Any = field(init=False)
     _wanted: dict[tuple[bool, ...], tuple[Any, bool]] = field(init=False, default_factory=dict)
 
@@ -69,6 +69,7 @@ class DeviceMesh:
         self.surface.bits = self.upload(self.bits[m.face_part], int)
         self.surface.convex = self.upload(m.face_convex, int)
         self.surface.part = self.upload(m.face_part, int)
+        self.surfaces = wp.array([self.surface], dtype=types.Surface, device=self.settings.device)
         self.face_link = self.upload(self.part_link[m.face_part], int)
 
     def upload(self, values: np.ndarray, dtype: Any) -> Any:
@@ -90,12 +91,12 @@ class Image:
     launches. One forward pass owns it until its backward pass can no longer come.
 
     Args:
-        size: batch, height, width, samples a pixel and axis.
+        size: batch, height, width.
         inputs: shapes (1 or batch, …) and kernel types of the pass's inputs.
     """
 
     def __init__(self, mesh: DeviceMesh, size: Size, inputs: Sequence[tuple[torch.Size, Any]]) -> None:
-        self.mesh, (self.batch, self.height, self.width, self.S) = mesh, size
+        self.mesh, (self.batch, self.height, self.width) = mesh, size
         self.lock = threading.Lock()
         self._launches: dict[tuple, Launches] = {}
         self._buffers()
@@ -114,16 +115,18 @@ class Image:
         self.h, self.shade = new(int(m.vertex_start[-1]), 3), new(int(m.corner_start[-1]), 3)
         self.g_h, self.g_shade = torch.empty_like(self.h), torch.empty_like(self.shade)
         self.setup, self.facing = new(len(m.faces), 11), new(len(m.faces), dtype=torch.int32)
-        cells = (self.height * self.S, self.width * self.S)
-        self.zbuffer, self.lists = new(*cells, dtype=torch.int64), new(*cells, dtype=torch.int32)
-        self.used = new(2, dtype=torch.int32)
+        self.median = new(len(m.faces), 4)
+        pixels = (self.height, self.width)
+        self.zbuffer, self.lists = new(*pixels, dtype=torch.int64), new(*pixels, dtype=torch.int32)
+        self.marked, self.used = new(self.height * self.width, dtype=torch.int32), new(3, dtype=torch.int32)
         self.links = new(self.height, self.width, dtype=torch.int32)
         self.frame = types.Frame()
         self.frame.h, self.frame.shade = array(self.h, wp.vec3), array(self.shade, wp.vec3)
         self.frame.setup, self.frame.facing = array(self.setup, types.Setup), array(self.facing)
         self.frame.zbuffer, self.frame.lists, self.frame.used = array(self.zbuffer), array(self.lists), array(self.used)
+        self.frame.marked, self.frame.median = array(self.marked), array(self.median, wp.vec4)
         self.frame.background = wp.vec3(*settings.background)
-        self.frame.near, self.frame.S, self.frame.mean_depth = settings.near, self.S, int(settings.mean_depth)
+        self.frame.near, self.frame.mean_depth = settings.near, int(settings.mean_depth)
         self.arrays = [array(x, wp.vec3) for x in (self.h, self.shade, self.g_h, self.g_shade)]
         self._room(self.lists[0].numel() // 2 + 4 * len(m.faces), self.lists[0].numel() // 4 + 2 * len(m.edges))
 
@@ -134,12 +137,13 @@ class Image:
         self.pieces, self.lines = new(pieces, 4, dtype=torch.int32), new(pieces, 4)
         self.frame.nodes, self.frame.pieces = array(self.nodes, wp.vec2i), array(self.pieces, wp.vec4i)
         self.frame.lines = array(self.lines, wp.vec4)
+        self.frames = wp.array([self.frame], dtype=types.Frame, device=str(self.h.device))
         self.bytes = sum(x.nbytes for x in vars(self).values() if isinstance(x, Tensor))
         self._launches.clear()
 
     def _fits(self) -> bool:
         """Whether there was room for all nodes and pieces. If not, there will be."""
-        nodes, pieces = self.used.amax(0).tolist()
+        nodes, pieces, _ = self.used.amax(0).tolist()
         if nodes <= self.nodes.shape[1] and pieces <= self.pieces.shape[1]:
             return True
         self._room(max(nodes * 5 // 4, self.nodes.shape[1]), max(pieces * 5 // 4, self.pieces.shape[1]))
@@ -172,18 +176,18 @@ class Image:
             x.zero_()
 
         def jobs() -> list[Job]:
-            surface, frame, m = self.mesh.surface, self.frame, self.mesh.mesh
-            rows = self.height * self.S
+            surface, frame, m = self.mesh.surfaces, self.frames, self.mesh.mesh
             out = (self.color.array, self.depth.array, self.masks.array)
+            zbuffer, mean = array(self.zbuffer), int(self.mesh.settings.mean_depth)
             return [
                 *project(self),
-                (fill.fill, len(m.faces), (surface, frame)),
+                (fill.fill, len(m.faces), (surface, frame, zbuffer)),
                 (fill.mark_edges, len(m.edges), (surface, frame)),
-                (fill.mark_crossings, rows, (surface, frame)),
-                (fill.list_faces, len(m.faces), (surface, frame)),
-                (pixels.resolve, self.height, (surface, frame, self.mesh.face_link, *out, array(self.links))),
+                (fill.mark_crossings, self.height, (surface, frame, zbuffer)),
+                (fill.list_faces, len(m.faces), (surface, frame, array(self.lists))),
+                (pixels.resolve, self.height, (surface, frame, zbuffer, self.mesh.face_link, mean, *out, array(self.links))),
                 (trace.trace_edges, len(m.edges), (surface, frame, *out)),
-                (trace.trace_curves, rows, (surface, frame, *out)),
+                (trace.trace_curves, STRIDE, (surface, frame, STRIDE, *out)),
             ]
 
         self.play(("draw",), jobs)
@@ -201,12 +205,13 @@ class Image:
 
     def _adjoint(self, wanted: tuple, has_color: bool, has_depth: bool, has_masks: bool) -> list[Job]:
         faces, moves = wanted
-        surface, frame, masks = self.mesh.surface, self.frame, self.mesh.mask_count * has_masks
+        surface, frame, masks = self.mesh.surfaces, self.frames, self.mesh.mask_count * has_masks
         _, _, g_h, g_shade = self.arrays
         gc, gd, gm = self.g_color.array, self.g_depth.array, self.g_masks.array
         jobs: list[Job] = []
         if has_color or has_depth:
-            inside = (surface, frame, faces, gc, gd, int(has_color), int(has_depth), self.width, g_h, g_shade)
+            by, mean = (int(has_color), int(has_depth)), int(self.mesh.settings.mean_depth)
+            inside = (surface, frame, array(self.zbuffer), faces, mean, gc, gd, *by, self.width, g_h, g_shade)
             jobs.append((pixels.pull_back_interior, self.height, inside))
         by = int(has_color), int(has_depth and self.mesh.settings.mean_depth)
         if any(by) or (moves and masks):

@@ -24,34 +24,31 @@ PARAMETERS = ("geom_p", "geom_R", "geom_size", "color", "light_direction", "ambi
 
 class Renderer:
     """Renders a scene's solids. Differentiable by link poses, camera (pose and intrinsics) and the parameters in
-    PARAMETERS; in depth inside surfaces only, unless `mean_depth`. Solids are seen from outside only and cast no shadows. The
-    lighting law is in `geometry_kernels.light_solids`; colours are not clamped at 1. The curve along which two solids
-    interpenetrate has no gradient of its own, and gaps narrower than a sample are seen as closed or open at random: raise
-    `supersampling` there.
+    PARAMETERS; in depth inside surfaces only, unless `mean_depth`. Each pixel is the mean over its area: what is seen of every
+    edge, and of every curve along which solids pass through each other, is found exactly. Solids are seen from outside only and
+    cast no shadows. The lighting law is in `kernels.geometry.light_solids`; colours are not clamped at 1.
 
     Args:
         scene: structure; its visible geoms are drawn.
-        supersampling: S × S samples a pixel.
         masks: names of the bodies that get a mask (31 at most).
         moving: names of the bodies whose poses get a gradient (default: all). Naming the few that move saves time.
         detail: factor on the number of segments of round solids.
         near: nothing nearer to the camera than this is drawn [m].
         background: colour where there is nothing.
         threads: threads for a batch on the CPU.
-        mean_depth: a pixel's depth is the harmonic mean of its samples', what is nothing being infinitely far; this mixes
-            surfaces at edges, but has a gradient there (a poor one where a face is seen edge on, less than
-            two samples wide). Else it is that of the middle sample's face.
+        mean_depth: a pixel's depth is the harmonic mean over its area, what is nothing being infinitely far; this mixes
+            surfaces at edges, but has a gradient there. Else it is the depth at the pixel's centre.
     """
 
     def __init__(
-        self, scene: Scene, *, supersampling: int = 2, masks: Sequence[str] = (), moving: Sequence[str] | None = None,
+        self, scene: Scene, *, masks: Sequence[str] = (), moving: Sequence[str] | None = None,
         detail: float = 1.0, near: float = 0.01, background: tuple[float, float, float] = (0.0, 0.0, 0.0),
         threads: int = 2, device: str | torch.device = "cpu", mean_depth: bool = False,
     ) -> None:  # fmt: skip
         if len(masks) > MAX_MASKS:
             raise ImageError(f"{len(masks)} masks were asked for; a renderer has {MAX_MASKS} at most.")
         self.scene, self.masks = scene, tuple(masks)
-        self.settings = Settings(supersampling, near, background, threads, str(device), mean_depth)
+        self.settings = Settings(near, background, threads, str(device), mean_depth)
         mesh, T, normals = scene_mesh(scene, detail)
         link = scene.geom_link.astype(np.int32)
         bits = np.zeros(len(link), np.int32)
@@ -76,7 +73,7 @@ class Renderer:
         leaves = [(X_WL, 3), (camera.X_WC, 2), (camera.K, 1)]
         leaves += [(getattr(params, n), r) for n, r in zip(PARAMETERS, (2, 3, 2, 2, 1, 1, 1), strict=True)]
         batch, inputs = _flatten(leaves, self.settings.device)
-        size = (_check_size(camera, batch), camera.height, camera.width, self.settings.supersampling)
+        size = (_check_size(camera, batch), camera.height, camera.width)
         out = Draw.apply(self.subject, size, *inputs)
         return _rgbd(out, batch, self.masks, camera, self.settings.mean_depth)
 
@@ -101,7 +98,7 @@ class SurfaceRenderer:
         Batches as in `Renderer.render`."""
         leaves = [(vertices_W, 2), (colors, 2), (camera.X_WC, 2), (camera.K, 1)]
         batch, inputs = _flatten(leaves, self.settings.device)
-        size = (_check_size(camera, batch), camera.height, camera.width, self.settings.supersampling)
+        size = (_check_size(camera, batch), camera.height, camera.width)
         out = Draw.apply(self.subject, size, *inputs)
         return _rgbd(out, batch, self.masks, camera, self.settings.mean_depth)[0]
 

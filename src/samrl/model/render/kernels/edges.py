@@ -1,4 +1,4 @@
-"""Edges on the image: between which faces colours jump, where the edge runs, and its way from cell to cell."""
+"""Edges on the image: between which faces colours jump, where the edge runs, and its way from pixel to pixel."""
 
 # mypy: ignore-errors
 # ruff: noqa: UP018 - float(0.0) declares a variable that a branch may change
@@ -16,34 +16,29 @@ from samrl.model.render.kernels.types import (
     OUTLINE,
     SEAM,
     THIN,
-    Frame,
-    Surface,
+    Frames,
+    Surfaces,
     face_at,
+    has_one_colour,
 )
 
 wp.set_module_options({"enable_backward": False, "fast_math": True})
 
 
 @wp.func
-def has_one_colour(surface: Surface, f: int) -> bool:
-    k = surface.corners[f]
-    return k[0] == k[1] and k[1] == k[2]
-
-
-@wp.func
-def edge_sides(surface: Surface, frame: Frame, b: int, e: int) -> wp.vec4i:
+def edge_sides(surface: Surfaces, frame: Frames, b: int, e: int) -> wp.vec4i:
     """(kind, inner face, outer face or -1, whether the edge is to be gone along from b to a). Kind 0: nothing jumps here."""
-    f1 = surface.edges[e, 2]
-    f2 = surface.edges[e, 3]
-    seen1 = frame.facing[b, f1]
+    f1 = surface[0].edges[e, 2]
+    f2 = surface[0].edges[e, 3]
+    seen1 = frame[0].facing[b, f1]
     seen2 = BACK
     if f2 >= 0:
-        seen2 = frame.facing[b, f2]
+        seen2 = frame[0].facing[b, f2]
     front1 = (seen1 & FRONT) != 0
     front2 = (seen2 & FRONT) != 0
     if front1 and front2:
-        same = surface.edges[e, 4] == surface.edges[e, 6] and surface.edges[e, 5] == surface.edges[e, 7]
-        one_colour = same and has_one_colour(surface, f1) and has_one_colour(surface, f2) and frame.mean_depth == 0
+        same = surface[0].edges[e, 4] == surface[0].edges[e, 6] and surface[0].edges[e, 5] == surface[0].edges[e, 7]
+        one_colour = same and has_one_colour(surface, f1) and has_one_colour(surface, f2) and frame[0].mean_depth == 0
         if one_colour or (same and ((seen1 | seen2) & NARROW) == 0):
             return wp.vec4i(0, -1, -1, 0)
         return wp.vec4i(SEAM, f1, f2, 0)
@@ -71,18 +66,18 @@ def clip(begin: float, step: float, size: float, t: wp.vec2) -> wp.vec2:
 
 
 @wp.func
-def edge_line(surface: Surface, frame: Frame, b: int, e: int, backwards: int) -> wp.vec4:
+def edge_line(surface: Surfaces, frame: Frames, b: int, e: int, backwards: int) -> wp.vec4:
     """Ends (x0, y0, x1, y1) of what lies of an edge before the camera and within the image; all zero if nothing does."""
-    ha = frame.h[b, surface.edges[e, backwards]]
-    hb = frame.h[b, surface.edges[e, 1 - backwards]]
-    if ha[2] < frame.near and hb[2] < frame.near:
+    ha = frame[0].h[b, surface[0].edges[e, backwards]]
+    hb = frame[0].h[b, surface[0].edges[e, 1 - backwards]]
+    if ha[2] < frame[0].near and hb[2] < frame[0].near:
         return wp.vec4()
     u0 = float(0.0)
     u1 = float(1.0)
-    if ha[2] < frame.near:
-        u0 = (frame.near - ha[2]) / (hb[2] - ha[2])
-    if hb[2] < frame.near:
-        u1 = (frame.near - ha[2]) / (hb[2] - ha[2])
+    if ha[2] < frame[0].near:
+        u0 = (frame[0].near - ha[2]) / (hb[2] - ha[2])
+    if hb[2] < frame[0].near:
+        u1 = (frame[0].near - ha[2]) / (hb[2] - ha[2])
     p = ha + u0 * (hb - ha)
     q = ha + u1 * (hb - ha)
     x = p[0] / p[2]
@@ -90,8 +85,8 @@ def edge_line(surface: Surface, frame: Frame, b: int, e: int, backwards: int) ->
     dx = q[0] / q[2] - x
     dy = q[1] / q[2] - y
     span = wp.vec2(0.0, 1.0)
-    span = clip(x, dx, float(frame.lists.shape[2]), span)
-    span = clip(y, dy, float(frame.lists.shape[1]), span)
+    span = clip(x, dx, float(frame[0].lists.shape[2]), span)
+    span = clip(y, dy, float(frame[0].lists.shape[1]), span)
     if span[0] >= span[1] or wp.abs(dx) + wp.abs(dy) < THIN:
         return wp.vec4()
     return wp.vec4(x + span[0] * dx, y + span[0] * dy, x + span[1] * dx, y + span[1] * dy)
@@ -99,7 +94,7 @@ def edge_line(surface: Surface, frame: Frame, b: int, e: int, backwards: int) ->
 
 @wp.func
 def next_border(x: float, dx: float) -> float:
-    """Parameter at which x + t dx meets the first border of cells after t = 0."""
+    """Parameter at which x + t dx meets the first border of pixels after t = 0."""
     if dx > 0.0:
         return (wp.floor(x) + 1.0 - x) / wp.max(dx, 1.0e-12)
     return (x - wp.ceil(x) + 1.0) / wp.max(-dx, 1.0e-12)
@@ -113,7 +108,7 @@ def first_stride(line: wp.vec4) -> wp.vec3:
 
 @wp.func
 def stride(line: wp.vec4, s: wp.vec3) -> wp.vec3:
-    """One cell further."""
+    """One pixel further."""
     if s[1] <= s[2]:
         return wp.vec3(s[1], s[1] + 1.0 / wp.max(wp.abs(line[2] - line[0]), 1.0e-12), s[2])
     return wp.vec3(s[2], s[1], s[2] + 1.0 / wp.max(wp.abs(line[3] - line[1]), 1.0e-12))
@@ -127,8 +122,8 @@ def outwards(line: wp.vec4) -> wp.vec2:
 
 
 @wp.func
-def round_the_cell(x: float, y: float) -> float:
-    """Where the ray from the centre of a cell through (x, y) leaves it: 0 to 8 along its border, a corner each second one."""
+def round_the_pixel(x: float, y: float) -> float:
+    """Where the ray from the centre of a pixel through (x, y) leaves it: 0 to 8 along its border, a corner each second one."""
     m = wp.max(wp.max(wp.abs(x), wp.abs(y)), 1.0e-12)
     if x >= wp.abs(y):
         return y / m
@@ -141,11 +136,11 @@ def round_the_cell(x: float, y: float) -> float:
 
 @wp.func
 def shadow(x0: float, y0: float, x1: float, y1: float) -> float:
-    """Area of a cell that lies beyond a line in it, as seen from the cell's centre, from which the line's ends are given.
+    """Area of a pixel that lies beyond a line in it, as seen from the pixel's centre, from which the line's ends are given.
 
     On each ray from the centre what is seen begins as it is at the centre and changes at each line it crosses. The mean over a
-    cell is therefore its centre's colour, plus each line's jump times this area, in any order of lines."""
-    turn = round_the_cell(x1, y1) - round_the_cell(x0, y0)
+    pixel is therefore its centre's colour, plus each line's jump times this area, in any order of lines."""
+    turn = round_the_pixel(x1, y1) - round_the_pixel(x0, y0)
     if turn > 4.0:
         turn -= 8.0
     if turn < -4.0:
@@ -154,29 +149,29 @@ def shadow(x0: float, y0: float, x1: float, y1: float) -> float:
 
 
 @wp.func
-def belongs(surface: Surface, f: int, inner: int, outer: int, otherwise: bool) -> bool:
+def belongs(surface: Surfaces, f: int, inner: int, outer: int, otherwise: bool) -> bool:
     """Whether a face is the inner one of two, or of its part if the other is not."""
     if f == inner:
         return True
     if f == outer:
         return False
     if f < 0 or outer < 0:
-        return f >= 0 and surface.part[f] == surface.part[inner]
-    if surface.part[inner] == surface.part[outer]:
+        return f >= 0 and surface[0].part[f] == surface[0].part[inner]
+    if surface[0].part[inner] == surface[0].part[outer]:
         return otherwise
-    if surface.part[f] == surface.part[inner]:
+    if surface[0].part[f] == surface[0].part[inner]:
         return True
-    if surface.part[f] == surface.part[outer]:
+    if surface[0].part[f] == surface[0].part[outer]:
         return False
     return otherwise
 
 
 @wp.func
-def signed_area(surface: Surface, frame: Frame, b: int, piece: wp.vec4i, line: wp.vec4) -> float:
-    """`shadow` of a piece in its cell, by which the jump from its outer to its inner face is added: negative if the cell's centre
-    is on the inner side."""
-    y = piece[3] / frame.lists.shape[2]
-    x = piece[3] - y * frame.lists.shape[2]
+def signed_area(surface: Surfaces, frame: Frames, b: int, piece: wp.vec4i, line: wp.vec4) -> float:
+    """`shadow` of a piece in its pixel, by which the jump from its outer to its inner face is added: negative if the centre of
+    the pixel is on the inner side."""
+    y = piece[3] / frame[0].lists.shape[2]
+    x = piece[3] - y * frame[0].lists.shape[2]
     cx = float(x) + 0.5
     cy = float(y) + 0.5
     normal = outwards(line)
@@ -186,7 +181,7 @@ def signed_area(surface: Surface, frame: Frame, b: int, piece: wp.vec4i, line: w
     if piece[2] == CURVE or piece[2] == NEAR:
         close = 10.0 * THIN  # where planes meet at a small angle, digits are few
     if wp.abs(aside) < close:
-        inside = belongs(surface, face_at(frame.zbuffer, b, y, x), piece[0], piece[1], inside)
+        inside = belongs(surface, face_at(frame[0].zbuffer, b, y, x), piece[0], piece[1], inside)
     area = shadow(line[0] - cx, line[1] - cy, line[2] - cx, line[3] - cy)
     if inside:
         return -area

@@ -1,8 +1,8 @@
-"""Warp kernels from projected vertices to the nearest face at each cell's centre, and to the list of faces that meet each cell
-in which centres alone do not tell what is seen."""
+"""Warp kernels from projected vertices to the nearest face at each pixel's centre, and to the list of faces that meet each pixel
+in which its centre alone does not tell what is seen."""
 
 # mypy: ignore-errors
-# ruff: noqa: UP018, RUF046, SIM102 - Warp: int(0) declares a variable that a loop may change; no `in`, no nested `and`
+# ruff: noqa: SIM102, UP018, RUF046 - Warp evaluates both sides of `and`; int(0) declares a variable that a branch may change
 
 import warp as wp
 
@@ -16,14 +16,18 @@ from samrl.model.render.kernels.types import (
     NARROW,
     NARROW_WIDTH,
     THIN,
+    TIP,
     UNMARKED,
-    Frame,
+    Frames,
     Setup,
-    Surface,
+    Surfaces,
     face_at,
 )
 
 wp.set_module_options({"enable_backward": False, "fast_math": True})
+
+
+Mat32 = wp.types.matrix(shape=(3, 2), dtype=wp.float32)
 
 
 @wp.func
@@ -41,39 +45,63 @@ def bounds(h0: wp.vec3, h1: wp.vec3, h2: wp.vec3) -> wp.vec4:
 
 
 @wp.func
-def row_span(t: Setup, dy: float, slack: wp.vec3, left: float, right: float) -> wp.vec2:
-    """The interval of dx in [left, right] where w_k + slack_k >= 0 in the row dy, both from the setup's origin; empty if its ends
-    cross."""
-    low = left
-    high = right
+def row_limits(t: Setup, width: float) -> Mat32:
+    """Rows (per dy, constant), one for each k: where along a row, from the setup's origin, w_k is as much below zero as it may be
+    within a square of half-width `width` that meets the triangle."""
+    m = Mat32()
     for k in range(3):
         a = t[3 * k]
-        a = wp.where(wp.abs(a) > 1.0e-20, a, 1.0e-20)
-        x = -(t[3 * k + 1] * dy + t[3 * k + 2] + slack[k]) / a
-        low = wp.where(a > 0.0, wp.max(low, x), low)
-        high = wp.where(a < 0.0, wp.min(high, x), high)
+        b = t[3 * k + 1]
+        c = t[3 * k + 2] + width * (wp.abs(a) + wp.abs(b))
+        a = -1.0 / wp.where(wp.abs(a) > 1.0e-20, a, 1.0e-20)
+        m[k, 0] = b * a
+        m[k, 1] = c * a
+    return m
+
+
+@wp.func
+def row_span(t: Setup, m: Mat32, dy: float, left: float, right: float) -> wp.vec2:
+    """The interval of dx in [left, right] that is within the limits in the row dy; empty if its ends cross."""
+    x0 = m[0, 0] * dy + m[0, 1]
+    x1 = m[1, 0] * dy + m[1, 1]
+    x2 = m[2, 0] * dy + m[2, 1]
+    low = wp.max(wp.where(t[0] >= 0.0, x0, left), wp.where(t[3] >= 0.0, x1, left))
+    high = wp.min(wp.where(t[0] < 0.0, x0, right), wp.where(t[3] < 0.0, x1, right))
+    low = wp.max(wp.max(low, wp.where(t[6] >= 0.0, x2, left)), left)
+    high = wp.min(wp.min(high, wp.where(t[6] < 0.0, x2, right)), right)
     return wp.vec2(low, high)
 
 
 @wp.func
-def slack_of(t: Setup, width: float) -> wp.vec3:
-    """By how much w_k may be negative within a square of half-width `width` that meets the triangle."""
-    return width * wp.vec3(wp.abs(t[0]) + wp.abs(t[1]), wp.abs(t[3]) + wp.abs(t[4]), wp.abs(t[6]) + wp.abs(t[7]))
+def longest_median(frame: Frames, b: int, f: int, p0: wp.vec2, p1: wp.vec2, p2: wp.vec2, rx: float, ry: float) -> int:
+    """Keeps the longest median of a face with corners p (from rx, ry); returns TIP times the vertex it leads to."""
+    middle = (p0 + p1 + p2) / 3.0
+    tip = int(0)
+    m = p0 - middle
+    if wp.length_sq(p1 - middle) > wp.length_sq(m):
+        m = p1 - middle
+        tip = TIP
+    if wp.length_sq(p2 - middle) > wp.length_sq(m):
+        m = p2 - middle
+        tip = 2 * TIP
+    m = m / (1.5 * wp.length_sq(m))
+    frame[0].median[b, f] = wp.vec4(middle[0] + rx, middle[1] + ry, m[0], m[1])
+    return tip
 
 
 @wp.kernel
-def fill(first: int, surface: Surface, frame: Frame):
-    """(batch, F): sets each face up and writes the cells whose centre it covers. A key is (bits of 1/z, face + 1), so that
+def fill(first: int, surface: Surfaces, frame: Frames, zbuffer: wp.array3d(dtype=wp.int64)):
+    """(batch, F): sets each face up and writes the pixels whose centre it covers. A key is (bits of 1/z, face + 1), so that
     the greatest key is the nearest face: positive floats sort like their bits."""
     i, f = wp.tid()
     b = first + i
-    corner = surface.faces[f]
-    h0 = frame.h[b, corner[0]]
-    h1 = frame.h[b, corner[1]]
-    h2 = frame.h[b, corner[2]]
-    frame.facing[b, f] = BACK
+    corner = surface[0].faces[f]
+    h0 = frame[0].h[b, corner[0]]
+    h1 = frame[0].h[b, corner[1]]
+    h2 = frame[0].h[b, corner[2]]
+    frame[0].facing[b, f] = BACK
     far = wp.max(h0[2], wp.max(h1[2], h2[2]))
-    if far < frame.near:
+    if far < frame[0].near:
         return
     origin = h0
     if h1[2] == far:
@@ -89,57 +117,66 @@ def fill(first: int, surface: Surface, frame: Frame):
     n1 = wp.cross(h2, h0)
     n2 = wp.cross(h0, h1)
     volume = wp.dot(h0, n0)  # twice the signed area times the depths; negative where the outside is seen
-    rows = float(frame.zbuffer.shape[1])
-    columns = float(frame.zbuffer.shape[2])
+    rows = float(zbuffer.shape[1])
+    columns = float(zbuffer.shape[2])
     box = wp.vec4(-rx, columns - rx, -ry, rows - ry)
     seen = int(FRONT)
-    if wp.min(h0[2], wp.min(h1[2], h2[2])) >= frame.near:
+    if wp.min(h0[2], wp.min(h1[2], h2[2])) >= frame[0].near:
         box = bounds(h0, h1, h2)
         area = wp.abs(volume) / (h0[2] * h1[2] * h2[2])  # twice the area
         if area < THIN * (box[1] - box[0] + box[3] - box[2]):
-            frame.facing[b, f] = DEGENERATE
+            frame[0].facing[b, f] = DEGENERATE
             return
-        e0 = wp.length_sq(h1 / h1[2] - h0 / h0[2])
-        e1 = wp.length_sq(h2 / h2[2] - h1 / h1[2])
-        e2 = wp.length_sq(h0 / h0[2] - h2 / h2[2])
-        if area < NARROW_WIDTH * wp.sqrt(wp.max(e0, wp.max(e1, e2))):
-            seen = FRONT | NARROW
+        p0 = wp.vec2(h0[0], h0[1]) / h0[2]
+        p1 = wp.vec2(h1[0], h1[1]) / h1[2]
+        p2 = wp.vec2(h2[0], h2[1]) / h2[2]
+        long = wp.max(wp.length_sq(p1 - p0), wp.max(wp.length_sq(p2 - p1), wp.length_sq(p0 - p2)))
+        if area < NARROW_WIDTH * wp.sqrt(long):
+            seen = FRONT | NARROW | longest_median(frame, b, f, p0, p1, p2, rx, ry)
     else:
         seen = FRONT | CLIPPED
     if volume >= 0.0:
         return
-    frame.facing[b, f] = seen
+    frame[0].facing[b, f] = seen
     n0 = n0 / volume
     n1 = n1 / volume
     n2 = n2 / volume
     t = Setup(n0[0], n0[1], n0[2], n1[0], n1[1], n1[2], n2[0], n2[1], n2[2], rx, ry)
-    frame.setup[b, f] = t
+    frame[0].setup[b, f] = t
     left = wp.max(box[0], -rx) - THIN
     right = wp.min(box[1], columns - rx) + THIN
     first_row = int(wp.ceil(wp.max(box[2] + ry, 0.0) - 0.5 - THIN))
     last_row = int(wp.floor(wp.min(box[3] + ry, rows) - 0.5 + THIN))
-    slack = slack_of(t, THIN)  # a hair's breadth, so that no centre falls between two faces
+    limits = row_limits(t, THIN)  # a hair's breadth, so that no centre falls between two faces
     slope = n0[0] + n1[0] + n2[0]
     key_low = wp.int64(f + 1)
-    nearest = 1.0 / frame.near
-    for y in range(wp.max(first_row, 0), wp.min(last_row, frame.zbuffer.shape[1] - 1) + 1):
+    nearest = 1.0 / frame[0].near
+    for y in range(wp.max(first_row, 0), wp.min(last_row, zbuffer.shape[1] - 1) + 1):
         dy = float(y) + 0.5 - ry
-        span = row_span(t, dy, slack, left, right)
+        span = row_span(t, limits, dy, left, right)
         if span[0] <= span[1]:
             begin = wp.max(int(wp.ceil(span[0] + rx - 0.5)), 0)
-            end = wp.min(int(wp.floor(span[1] + rx - 0.5)), frame.zbuffer.shape[2] - 1)
+            end = wp.min(int(wp.floor(span[1] + rx - 0.5)), zbuffer.shape[2] - 1)
             base = (n0[1] + n1[1] + n2[1]) * dy + n0[2] + n1[2] + n2[2]
             for x in range(begin, end + 1):
                 iz = base + slope * (float(x) + 0.5 - rx)
                 if iz > 0.0 and iz < nearest:
                     key = (wp.int64(wp.cast(iz, wp.int32)) << wp.int64(32)) | key_low
-                    if key > frame.zbuffer[b, y, x]:
-                        wp.atomic_max(frame.zbuffer, b, y, x, key)
+                    if key > zbuffer[b, y, x]:
+                        wp.atomic_max(zbuffer, b, y, x, key)
+
+
+@wp.func
+def mark(frame: Frames, b: int, y: int, x: int):
+    """Begins the list of a pixel, and keeps the pixel."""
+    if frame[0].lists[b, y, x] == UNMARKED:
+        if wp.atomic_exch(frame[0].lists, b, y, x, EMPTY) == UNMARKED:
+            frame[0].marked[b, wp.atomic_add(frame[0].used, b, 2, 1)] = y * frame[0].lists.shape[2] + x
 
 
 @wp.kernel
-def mark_edges(first: int, surface: Surface, frame: Frame):
-    """(batch, E): marks the cells through which an edge runs at which colours may jump."""
+def mark_edges(first: int, surface: Surfaces, frame: Frames):
+    """(batch, E): marks the pixels through which an edge runs at which colours may jump."""
     i, e = wp.tid()
     b = first + i
     sides = edge_sides(surface, frame, b, e)
@@ -152,83 +189,100 @@ def mark_edges(first: int, surface: Surface, frame: Frame):
     while steps[0] < 1.0:
         after = stride(line, steps)
         t = 0.5 * (steps[0] + wp.min(after[0], 1.0))
-        x = wp.clamp(int(line[0] + t * (line[2] - line[0])), 0, frame.lists.shape[2] - 1)
-        y = wp.clamp(int(line[1] + t * (line[3] - line[1])), 0, frame.lists.shape[1] - 1)
-        frame.lists[b, y, x] = EMPTY
+        x = wp.clamp(int(line[0] + t * (line[2] - line[0])), 0, frame[0].lists.shape[2] - 1)
+        y = wp.clamp(int(line[1] + t * (line[3] - line[1])), 0, frame[0].lists.shape[1] - 1)
+        mark(frame, b, y, x)
         steps = after
 
 
 @wp.func
-def may_cross(surface: Surface, frame: Frame, b: int, f: int, other: int) -> bool:
+def may_cross(surface: Surfaces, frame: Frames, b: int, f: int, other: int) -> bool:
     """Whether, of two faces seen side by side, one may pass through the other or be cut off beside it, being too near."""
     if f == other:
         return False
     if f >= 0:
-        if (frame.facing[b, f] & CLIPPED) != 0:
+        if (frame[0].facing[b, f] & CLIPPED) != 0:
             return True
     if other >= 0:
-        if (frame.facing[b, other] & CLIPPED) != 0:
+        if (frame[0].facing[b, other] & CLIPPED) != 0:
             return True
         if f >= 0:
-            return surface.part[other] != surface.part[f]
+            return surface[0].part[other] != surface[0].part[f]
     return False
 
 
+@wp.func
+def mark_both(surface: Surfaces, frame: Frames, b: int, y: int, x: int, f: int, v: int, u: int, other: int):
+    """Marks two pixels if their faces may cross."""
+    if other != f:
+        if may_cross(surface, frame, b, f, other):
+            mark(frame, b, y, x)
+            mark(frame, b, v, u)
+
+
 @wp.kernel
-def mark_crossings(first: int, surface: Surface, frame: Frame):
-    """(batch, H S): marks the cells beside which a face is seen that may cross the cell's own. At the image's border, where there
-    is nothing to be seen on one side, two cells along it are looked at."""
+def mark_crossings(first: int, surface: Surfaces, frame: Frames, zbuffer: wp.array3d(dtype=wp.int64)):
+    """(batch, H): marks neighbouring pixels whose faces may cross. At the image's border, where there is nothing to be seen on
+    one side, two pixels along it count as neighbours."""
     i, y = wp.tid()
     b = first + i
-    rows = frame.lists.shape[1]
-    columns = frame.lists.shape[2]
+    rows = zbuffer.shape[1]
+    columns = zbuffer.shape[2]
+    below = wp.min(y + 1, rows - 1)
+    f = face_at(zbuffer, b, y, 0)  # this pixel, and around it: right, below left, below, below right
+    f_left = face_at(zbuffer, b, below, 0)
+    f_below = f_left
     for x in range(columns):
-        if frame.lists[b, y, x] == UNMARKED:
-            f = face_at(frame.zbuffer, b, y, x)
-            marked = bool(False)
-            reach = int(1)
-            if x == 0 or y == 0 or x == columns - 1 or y == rows - 1:
-                reach = 2
-            for v in range(wp.max(y - reach, 0), wp.min(y + reach, rows - 1) + 1):
-                for u in range(wp.max(x - reach, 0), wp.min(x + reach, columns - 1) + 1):
-                    marked = marked or may_cross(surface, frame, b, f, face_at(frame.zbuffer, b, v, u))
-            if marked:
-                frame.lists[b, y, x] = EMPTY
+        right = wp.min(x + 1, columns - 1)
+        f_next = face_at(zbuffer, b, y, right)
+        f_right = face_at(zbuffer, b, below, right)
+        if f_next != f or f_left != f or f_below != f or f_right != f:
+            mark_both(surface, frame, b, y, x, f, y, right, f_next)
+            mark_both(surface, frame, b, y, x, f, below, wp.max(x - 1, 0), f_left)
+            mark_both(surface, frame, b, y, x, f, below, x, f_below)
+            mark_both(surface, frame, b, y, x, f, below, right, f_right)
+        if (y == 0 or y == rows - 1) and x + 2 < columns:
+            mark_both(surface, frame, b, y, x, f, y, x + 2, face_at(zbuffer, b, y, x + 2))
+        if (x == 0 or x == columns - 1) and y + 2 < rows:
+            mark_both(surface, frame, b, y, x, f, y + 2, x, face_at(zbuffer, b, y + 2, x))
+        f = f_next
+        f_left = f_below
+        f_below = f_right
 
 
 @wp.kernel
-def list_faces(first: int, surface: Surface, frame: Frame):
-    """(batch, F): puts each face on the lists of the marked cells that it meets. A few lists get a face that passes by a
-    corner of the cell."""
+def list_faces(first: int, surface: Surfaces, frame: Frames, lists: wp.array3d(dtype=int)):
+    """(batch, F): puts each face on the lists of the marked pixels that it meets. A few lists get a face that passes by a
+    corner of the pixel."""
     i, f = wp.tid()
     b = first + i
-    seen = frame.facing[b, f]
+    seen = frame[0].facing[b, f]
     if (seen & FRONT) == 0:
         return
-    t = frame.setup[b, f]
+    t = frame[0].setup[b, f]
     rx = t[9]
     ry = t[10]
-    rows = float(frame.lists.shape[1])
-    columns = float(frame.lists.shape[2])
+    rows = float(frame[0].lists.shape[1])
+    columns = float(frame[0].lists.shape[2])
     box = wp.vec4(0.0, columns, 0.0, rows)
     if (seen & CLIPPED) == 0:
-        corner = surface.faces[f]
-        box = bounds(frame.h[b, corner[0]], frame.h[b, corner[1]], frame.h[b, corner[2]])
+        corner = surface[0].faces[f]
+        box = bounds(frame[0].h[b, corner[0]], frame[0].h[b, corner[1]], frame[0].h[b, corner[2]])
         if box[1] < 0.0 or box[3] < 0.0 or box[0] > columns or box[2] > rows:
             return
     left = wp.max(box[0], 0.0) - 0.5 - THIN - rx
     right = wp.min(box[1], columns) + 0.5 + THIN - rx
     first_row = wp.max(int(wp.floor(box[2] - THIN)), 0)
-    last_row = wp.min(int(wp.floor(box[3] + THIN)), frame.lists.shape[1] - 1)
-    slack = slack_of(t, 0.5 + THIN)
+    last_row = wp.min(int(wp.floor(box[3] + THIN)), frame[0].lists.shape[1] - 1)
+    limits = row_limits(t, 0.5 + THIN)
     for y in range(first_row, last_row + 1):
-        span = row_span(t, float(y) + 0.5 - ry, slack, left, right)
+        span = row_span(t, limits, float(y) + 0.5 - ry, left, right)
         if span[0] <= span[1]:
             begin = wp.max(int(wp.ceil(span[0] + rx - 0.5)), 0)
-            end = wp.min(int(wp.floor(span[1] + rx - 0.5)), frame.lists.shape[2] - 1)
+            end = wp.min(int(wp.floor(span[1] + rx - 0.5)), frame[0].lists.shape[2] - 1)
             for x in range(begin, end + 1):
-                if frame.lists[b, y, x] != UNMARKED:
-                    n = wp.atomic_add(frame.used, b, 0, 1)
-                    if n < frame.nodes.shape[1]:
-                        old = wp.atomic_exch(frame.lists, b, y, x, n + EMPTY + 1)
-                        frame.nodes[b, n] = wp.vec2i(f, old)
+                if lists[b, y, x] != UNMARKED:
+                    n = wp.atomic_add(frame[0].used, b, 0, 1)
+                    if n < frame[0].nodes.shape[1]:
+                        old = wp.atomic_exch(lists, b, y, x, n + EMPTY + 1)
+                        frame[0].nodes[b, n] = wp.vec2i(f, old)

@@ -1,7 +1,7 @@
 """Warp kernels from solids to lit, projected vertices, and back from their gradients to poses, sizes, colours and light.
 
-Notation: G geom, L link, W world, C camera. A projected vertex is homogeneous in pixels of the supersampled image:
-h = S diag(fx, fy, 1/S) p_C + S (cx, cy, 0) z, so that (h.x / h.z, h.y / h.z) is its pixel. Arrays are (batch, …); an array
+Notation: G geom, L link, W world, C camera. A projected vertex is homogeneous, h = (fx x + cx z, fy y + cy z, z) where
+p_C = (x, y, z), so that (h.x / h.z, h.y / h.z) is its pixel. Arrays are (batch, …); an array
 whose first size is 1 is shared by the batch. Gradients are never shared: the host sums them.
 """
 
@@ -51,8 +51,8 @@ def position(X: wp.mat44) -> wp.vec3:
 
 
 @wp.func
-def intrinsics(K: wp.vec4, S: float) -> wp.mat33:
-    return wp.mat33(S * K[0], 0.0, S * K[2], 0.0, S * K[1], S * K[3], 0.0, 0.0, 1.0)
+def intrinsics(K: wp.vec4) -> wp.mat33:
+    return wp.mat33(K[0], 0.0, K[2], 0.0, K[1], K[3], 0.0, 0.0, 1.0)
 
 
 @wp.func
@@ -75,7 +75,7 @@ def soft_positive_slope(x: float) -> float:
 
 @wp.kernel
 def project_solids(
-    first: int, solids: Solids, S: float,
+    first: int, solids: Solids,
     X_WL: wp.array2d(dtype=wp.mat44), X_WC: wp.array(dtype=wp.mat44), K: wp.array(dtype=wp.vec4),
     geom_p: wp.array2d(dtype=wp.vec3), geom_R: wp.array2d(dtype=wp.mat33), geom_size: wp.array2d(dtype=Vec6),
     h: wp.array2d(dtype=wp.vec3),
@@ -90,7 +90,7 @@ def project_solids(
     p_L = geom_R[shared(b, geom_R.shape[0]), g] * p_G + geom_p[shared(b, geom_p.shape[0]), g]
     p_W = rotation(X_L) * p_L + position(X_L)
     p_C = wp.transpose(rotation(X_C)) * (p_W - position(X_C))
-    h[b, v] = intrinsics(K[shared(b, K.shape[0])], S) * p_C
+    h[b, v] = intrinsics(K[shared(b, K.shape[0])]) * p_C
 
 
 @wp.kernel
@@ -122,7 +122,7 @@ def pose_gradient(R: wp.mat33, p: wp.vec3) -> wp.mat44:
 
 @wp.kernel
 def pull_back_vertices(
-    first: int, solids: Solids, S: float, size_wanted: int,
+    first: int, solids: Solids, size_wanted: int,
     X_WL: wp.array2d(dtype=wp.mat44), X_WC: wp.array(dtype=wp.mat44), K: wp.array(dtype=wp.vec4),
     geom_p: wp.array2d(dtype=wp.vec3), geom_R: wp.array2d(dtype=wp.mat33), geom_size: wp.array2d(dtype=Vec6),
     g_h: wp.array2d(dtype=wp.vec3),
@@ -143,7 +143,7 @@ def pull_back_vertices(
     R_WL = rotation(X_L)
     R_WC = rotation(X_C)
     R_WG = R_WL * R_LG
-    R_hG = intrinsics(k, S) * wp.transpose(R_WC) * R_WG
+    R_hG = intrinsics(k) * wp.transpose(R_WC) * R_WG
     M = wp.mat33()  # sum of g_h ⊗ p_G
     m = wp.vec3()  # sum of g_h
     g_size = Vec6()
@@ -162,8 +162,8 @@ def pull_back_vertices(
     p_C0 = wp.transpose(R_WC) * (R_WL * p_LG + position(X_L) - position(X_C))
     R_CG = wp.transpose(R_WC) * R_WG
     along = M * wp.transpose(R_CG) + wp.outer(m, p_C0)  # sum of g_h ⊗ p_C
-    wp.atomic_add(g_K, b, S * wp.vec4(along[0, 0], along[1, 1], along[0, 2], along[1, 2]))
-    to_C = wp.transpose(intrinsics(k, S))
+    wp.atomic_add(g_K, b, wp.vec4(along[0, 0], along[1, 1], along[0, 2], along[1, 2]))
+    to_C = wp.transpose(intrinsics(k))
     m_C = to_C * m
     M_C = to_C * along  # sum of g_p_C ⊗ p_C
     m_W = R_WC * m_C
@@ -217,7 +217,7 @@ def pull_back_shade(
 
 @wp.kernel
 def project_points(
-    first: int, S: float, p_W: wp.array2d(dtype=wp.vec3), X_WC: wp.array(dtype=wp.mat44), K: wp.array(dtype=wp.vec4),
+    first: int, p_W: wp.array2d(dtype=wp.vec3), X_WC: wp.array(dtype=wp.mat44), K: wp.array(dtype=wp.vec4),
     h: wp.array2d(dtype=wp.vec3),
 ):  # fmt: skip
     """(batch, V): vertices in the world -> h."""
@@ -225,12 +225,12 @@ def project_points(
     b = first + i
     X_C = X_WC[shared(b, X_WC.shape[0])]
     p_C = wp.transpose(rotation(X_C)) * (p_W[shared(b, p_W.shape[0]), v] - position(X_C))
-    h[b, v] = intrinsics(K[shared(b, K.shape[0])], S) * p_C
+    h[b, v] = intrinsics(K[shared(b, K.shape[0])]) * p_C
 
 
 @wp.kernel
 def pull_back_points(
-    first: int, S: float, p_W: wp.array2d(dtype=wp.vec3), X_WC: wp.array(dtype=wp.mat44), K: wp.array(dtype=wp.vec4),
+    first: int, p_W: wp.array2d(dtype=wp.vec3), X_WC: wp.array(dtype=wp.mat44), K: wp.array(dtype=wp.vec4),
     g_h: wp.array2d(dtype=wp.vec3),
     g_p_W: wp.array2d(dtype=wp.vec3), g_X_WC: wp.array(dtype=wp.mat44), g_K: wp.array(dtype=wp.vec4),
 ):  # fmt: skip
@@ -244,7 +244,7 @@ def pull_back_points(
     k = K[shared(b, K.shape[0])]
     R_WC = rotation(X_C)
     p_C = wp.transpose(R_WC) * (p_W[shared(b, p_W.shape[0]), v] - position(X_C))
-    g_p = R_WC * (wp.transpose(intrinsics(k, S)) * gv)
+    g_p = R_WC * (wp.transpose(intrinsics(k)) * gv)
     g_p_W[b, v] = g_p
-    wp.atomic_add(g_X_WC, b, pose_gradient(R_WC * wp.outer(p_C, wp.transpose(intrinsics(k, S)) * gv), -g_p))
-    wp.atomic_add(g_K, b, S * wp.vec4(gv[0] * p_C[0], gv[1] * p_C[1], gv[0] * p_C[2], gv[1] * p_C[2]))
+    wp.atomic_add(g_X_WC, b, pose_gradient(R_WC * wp.outer(p_C, wp.transpose(intrinsics(k)) * gv), -g_p))
+    wp.atomic_add(g_K, b, wp.vec4(gv[0] * p_C[0], gv[1] * p_C[1], gv[0] * p_C[2], gv[1] * p_C[2]))

@@ -1,140 +1,182 @@
-"""Warp kernels from faces to pixels, by what is seen at the centres of cells, and back: the interior part of the gradient.
+"""Warp kernels from faces to pixels, by what is seen at pixels' centres, and back: the interior part of the gradient.
 
 The image is the mean over each pixel. Its gradient has two terms (Li et al. 2018, "Differentiable Monte Carlo Ray Tracing
-through Edge Sampling", Eq. 4): the interior, here, by the adjoint of interpolation, and the boundary, in `pieces`. For a loss
-gradient g by the weights w, dw = -M^-1 dM w makes the gradient by h_k equal to -w_k times one vector, M^-T g, that the three
-vertices share.
+through Edge Sampling", Eq. 4): the interior, here, by the adjoint of interpolation, and the boundary, in `pieces`. Along a row
+a face is looked up once, and what goes back to it is summed until another one is seen.
 """
 
 # mypy: ignore-errors
-# ruff: noqa: UP018, RUF046, SIM102, SIM110 - Warp: int(0) declares a variable that a loop may change; no `in`, no nested `and`
+# ruff: noqa: UP018, RUF046 - Warp: int(0) and float(0.0) declare a variable that a loop may change
 
 import warp as wp
 
 from samrl.model.render.kernels.shading import add_vertex, color_of, inverse_depth_of, pull_back_face, shared_vector
-from samrl.model.render.kernels.types import VERTICES, Frame, Setup, Surface, face_at, inverse_depth, mask_bits, weights
+from samrl.model.render.kernels.types import NARROW, VERTICES, Frames, Setup, Surfaces, face_at, has_one_colour, mask_bits
 
 wp.set_module_options({"enable_backward": False, "fast_math": True})
 
-ON_SURFACE = wp.constant(0.05)  # a reading may be extrapolated to the pixel's centre if 1/z changes less than this [1]
-
-
-@wp.func
-def is_uniform(zbuffer: wp.array3d(dtype=wp.int64), b: int, y: int, x: int, S: int) -> bool:
-    """Whether all cells of a pixel show the same face."""
-    f = face_at(zbuffer, b, y * S, x * S)
-    for s in range(1, S * S):
-        if face_at(zbuffer, b, y * S + s / S, x * S + s % S) != f:
-            return False
-    return True
-
-
-@wp.func
-def reading_point(t: Setup, y: int, x: int, S: int, uniform: bool) -> wp.vec2:
-    """Where a pixel's depth is read on the face of its middle cell: at the pixel's centre, or, where other faces share the
-    pixel and this one is so steep that its plane may not reach there, at the cell's."""
-    centre = wp.vec2((float(x) + 0.5) * float(S), (float(y) + 0.5) * float(S))
-    sample = wp.vec2(float(x * S + S / 2) + 0.5, float(y * S + S / 2) + 0.5)
-    iz = inverse_depth(t, sample[0], sample[1])
-    if uniform or wp.abs(inverse_depth(t, centre[0], centre[1]) - iz) < ON_SURFACE * iz:
-        return centre
-    return sample
+Mat34 = wp.types.matrix(shape=(3, 4), dtype=wp.float32)
 
 
 @wp.kernel
 def resolve(
-    first: int, surface: Surface, frame: Frame, face_link: wp.array(dtype=int),
+    first: int, surface: Surfaces, frame: Frames, zbuffer: wp.array3d(dtype=wp.int64), face_link: wp.array(dtype=int),
+    mean_depth: int,
     color: wp.array3d(dtype=wp.vec3), depth: wp.array3d(dtype=float), masks: wp.array4d(dtype=float),
     links: wp.array3d(dtype=int),
 ):  # fmt: skip
-    """(batch, H): a row of the image as the cells' centres show it. Where one face fills a pixel, it is interpolated once, at
-    the pixel's centre."""
+    """(batch, H): a row of the image as the pixels' centres show it."""
     i, y = wp.tid()
     b = first + i
-    S = frame.S
     count = masks.shape[1]
+    py = float(y) + 0.5
+    last = int(-2)
+    bits = int(0)
+    link = int(-1)
+    flat = bool(True)
+    narrow = bool(False)
+    c = wp.vec3()
+    slope = float(0.0)  # of 1/z along the row, and 1/z at its beginning
+    begin = float(0.0)
     for x in range(color.shape[2]):
-        samples = S * S
-        if is_uniform(frame.zbuffer, b, y, x, S):
-            samples = int(1)
-        share = 1.0 / float(samples)
-        total = wp.vec3()
-        total_iz = float(0.0)
-        for m in range(count):
-            masks[b, m, y, x] = 0.0
-        for s in range(samples):
-            sy = y * S + s / S
-            sx = x * S + s % S
-            f = face_at(frame.zbuffer, b, sy, sx)
-            px = float(sx) + 0.5
-            py = float(sy) + 0.5
-            if samples == 1:
-                px = (float(x) + 0.5) * float(S)
-                py = (float(y) + 0.5) * float(S)
-            total += share * color_of(surface, frame, b, f, px, py)
-            if frame.mean_depth != 0:
-                total_iz += share * inverse_depth_of(surface, frame, b, f, px, py)
+        f = face_at(zbuffer, b, y, x)
+        px = float(x) + 0.5
+        if f != last:
+            last = f
             bits = mask_bits(surface, f)
-            if bits != 0:
-                for m in range(count):
-                    masks[b, m, y, x] = masks[b, m, y, x] + share * float((bits >> m) & 1)
-        color[b, y, x] = total
-        middle = face_at(frame.zbuffer, b, y * S + S / 2, x * S + S / 2)
-        links[b, y, x] = -1
-        if middle >= 0:
-            links[b, y, x] = face_link[middle]
-        if frame.mean_depth != 0:
-            depth[b, y, x] = total_iz
-        elif middle < 0:
-            depth[b, y, x] = 0.0
+            link = -1
+            flat = True
+            narrow = False
+            c = frame[0].background
+            slope = 0.0
+            begin = 0.0
+            if f >= 0:
+                link = face_link[f]
+                flat = has_one_colour(surface, f)
+                narrow = (frame[0].facing[b, f] & NARROW) != 0
+                c = frame[0].shade[b, surface[0].corners[f][0]]
+                t = frame[0].setup[b, f]
+                slope = t[0] + t[3] + t[6]
+                begin = (t[1] + t[4] + t[7]) * (py - t[10]) + t[2] + t[5] + t[8] - slope * t[9]
+        links[b, y, x] = link
+        if flat:
+            color[b, y, x] = c
         else:
-            at = reading_point(frame.setup[b, middle], y, x, S, samples == 1)
-            depth[b, y, x] = 1.0 / inverse_depth(frame.setup[b, middle], at[0], at[1])
+            color[b, y, x] = color_of(surface, frame, b, f, px, py)
+        iz = begin + slope * px
+        if narrow:
+            iz = inverse_depth_of(surface, frame, b, f, px, py)
+        if mean_depth != 0:
+            depth[b, y, x] = iz
+        elif f >= 0:
+            depth[b, y, x] = 1.0 / iz
+        else:
+            depth[b, y, x] = 0.0
+        for m in range(count):
+            masks[b, m, y, x] = float((bits >> m) & 1)
+
+
+@wp.func
+def pull_back_run(
+    surface: Surfaces, frame: Frames, b: int, f: int, want: int, moments: Mat34, g_h: wp.array2d(dtype=wp.vec3),
+    g_shade: wp.array2d(dtype=wp.vec3),
+):  # fmt: skip
+    """What a run of pixels has for a wide face: `moments` is the sum of (dx, dy, 1) ⊗ (z g, z g · colour - gradient by 1/z), with
+    dx, dy from the setup's origin. For a gradient e_k = z (g · c_k) - … by w_k, h_k gets -w_k M^-T e (see `shading`)."""
+    t = frame[0].setup[b, f]
+    k = surface[0].corners[f]
+    v = surface[0].faces[f]
+    c0 = frame[0].shade[b, k[0]]
+    c1 = frame[0].shade[b, k[1]]
+    c2 = frame[0].shade[b, k[2]]
+    flat = has_one_colour(surface, f)
+    for j in range(3):
+        s = wp.vec4(t[3 * j], t[3 * j + 1], t[3 * j + 2], 0.0)
+        u = s[0] * moments[0] + s[1] * moments[1] + s[2] * moments[2]  # sum of w_j (z g, …)
+        g = wp.vec3(u[0], u[1], u[2])
+        if not flat:
+            wp.atomic_add(g_shade, b, k[j], g)
+        if (want & VERTICES) != 0:
+            e = wp.vec3(wp.dot(g, c0) - u[3], wp.dot(g, c1) - u[3], wp.dot(g, c2) - u[3])
+            if flat:
+                e = wp.vec3(-u[3], -u[3], -u[3])
+            add_vertex(g_h, b, v[j], -shared_vector(t, e), t)
+
+
+@wp.func
+def wide_moments(t: Setup, c0: wp.vec3, c1: wp.vec3, c2: wp.vec3, flat: bool, g: wp.vec3, g_iz: float, p: wp.vec2) -> Mat34:
+    """One pixel's part of `pull_back_run`'s moments."""
+    dx = p[0] - t[9]
+    dy = p[1] - t[10]
+    u = wp.vec4(0.0, 0.0, 0.0, -g_iz)
+    if not flat:
+        w0 = t[0] * dx + t[1] * dy + t[2]
+        w1 = t[3] * dx + t[4] * dy + t[5]
+        w2 = t[6] * dx + t[7] * dy + t[8]
+        z = 1.0 / (w0 + w1 + w2)
+        q = g * z
+        u = wp.vec4(q[0], q[1], q[2], z * wp.dot(q, w0 * c0 + w1 * c1 + w2 * c2) - g_iz)
+    return wp.outer(wp.vec3(dx, dy, 1.0), u)
 
 
 @wp.kernel
 def pull_back_interior(
-    first: int, surface: Surface, frame: Frame, wanted: wp.array(dtype=int),
-    g_color: wp.array3d(dtype=wp.vec3), g_depth: wp.array3d(dtype=float), has_color: int, has_depth: int, width: int,
-    g_h: wp.array2d(dtype=wp.vec3), g_shade: wp.array2d(dtype=wp.vec3),
+    first: int, surface: Surfaces, frame: Frames, zbuffer: wp.array3d(dtype=wp.int64), wanted: wp.array(dtype=int),
+    mean_depth: int, g_color: wp.array3d(dtype=wp.vec3), g_depth: wp.array3d(dtype=float), has_color: int, has_depth: int,
+    width: int, g_h: wp.array2d(dtype=wp.vec3), g_shade: wp.array2d(dtype=wp.vec3),
 ):  # fmt: skip
     """(batch, H): adjoint of `resolve`, along a row. `wanted` (F): bits VERTICES, CORNERS."""
     i, y = wp.tid()
     b = first + i
-    S = frame.S
-    for x in range(width):
-        samples = S * S
-        if is_uniform(frame.zbuffer, b, y, x, S):
-            samples = int(1)
-        share = 1.0 / float(samples)
-        g = wp.vec3()
-        if has_color != 0:
-            g = g_color[b, y, x] * share
-        g_iz = float(0.0)
-        if has_depth != 0 and frame.mean_depth != 0:
-            g_iz = g_depth[b, y, x] * share
-        for s in range(samples):
-            sy = y * S + s / S
-            sx = x * S + s % S
-            f = face_at(frame.zbuffer, b, sy, sx)
+    py = float(y) + 0.5
+    last = int(-1)
+    want = int(0)
+    flat = bool(True)
+    narrow = bool(False)
+    t = Setup()
+    c0 = wp.vec3()
+    c1 = wp.vec3()
+    c2 = wp.vec3()
+    moments = Mat34()
+    plain = wp.vec3()  # sum of gradients by the colour of a face that has one
+    for x in range(width + 1):
+        f = int(-1)
+        if x < width:
+            f = face_at(zbuffer, b, y, x)
+        px = float(x) + 0.5
+        if f != last:
+            if want != 0:
+                if flat:
+                    wp.atomic_add(g_shade, b, surface[0].corners[last][0], plain)
+                if not narrow and (not flat or has_depth != 0):
+                    pull_back_run(surface, frame, b, last, want, moments, g_h, g_shade)
+            last = f
+            want = 0
             if f >= 0:
                 want = wanted[f]
-                if want != 0:
-                    px = float(sx) + 0.5
-                    py = float(sy) + 0.5
-                    if samples == 1:
-                        px = (float(x) + 0.5) * float(S)
-                        py = (float(y) + 0.5) * float(S)
-                    pull_back_face(surface, frame, b, f, want, px, py, g, g_iz, g_h, g_shade)
-        middle = face_at(frame.zbuffer, b, y * S + S / 2, x * S + S / 2)
-        if has_depth != 0 and frame.mean_depth == 0 and middle >= 0:
-            if (wanted[middle] & VERTICES) != 0:
-                t = frame.setup[b, middle]
-                at = reading_point(t, y, x, S, samples == 1)
-                w = weights(t, at[0], at[1])
-                iz = w[0] + w[1] + w[2]
-                slope = -g_depth[b, y, x] / (iz * iz)
-                q = shared_vector(t, wp.vec3(slope, slope, slope))
-                v = surface.faces[middle]
-                for j in range(3):
-                    add_vertex(g_h, b, v[j], -w[j] * q, t)
+            if want != 0:
+                flat = has_one_colour(surface, f)
+                narrow = (frame[0].facing[b, f] & NARROW) != 0 and (has_depth != 0 or not flat)
+                t = frame[0].setup[b, f]
+                k = surface[0].corners[f]
+                c0 = frame[0].shade[b, k[0]]
+                c1 = frame[0].shade[b, k[1]]
+                c2 = frame[0].shade[b, k[2]]
+                moments = Mat34()
+                plain = wp.vec3()
+        if want != 0:
+            g = wp.vec3()
+            g_iz = float(0.0)
+            if has_color != 0:
+                g = g_color[b, y, x]
+            if has_depth != 0:
+                g_iz = g_depth[b, y, x]
+                if mean_depth == 0:
+                    iz = (t[0] + t[3] + t[6]) * (px - t[9]) + (t[1] + t[4] + t[7]) * (py - t[10]) + t[2] + t[5] + t[8]
+                    g_iz = -g_iz / (iz * iz)
+            if narrow:
+                pull_back_face(surface, frame, b, f, want, px, py, g, g_iz, g_h, g_shade)
+            else:
+                plain += g
+                if not flat or has_depth != 0:
+                    moments += wide_moments(t, c0, c1, c2, flat, g, g_iz, wp.vec2(px, py))

@@ -4,7 +4,7 @@ Triangles are set up homogeneously (Olano and Greer 1997, "Triangle Scan Convers
 vertices h_k = (x z, y z, z), the weights w = [h_0 h_1 h_2]^-1 (x, y, 1) are linear in the pixel, w_k = (barycentric k) / z,
 and their sum is 1/z. Nothing is clipped: a triangle that reaches behind the camera needs no special case.
 
-A cell is one sample of the image: pixel (x, y) has S × S of them. All coordinates are in cells. Faces are seen from outside only.
+Pixel (x, y) of an image reaches from (x, y) to (x + 1, y + 1). Faces are seen from outside only.
 """
 
 # mypy: ignore-errors
@@ -15,19 +15,20 @@ wp.set_module_options({"enable_backward": False, "fast_math": True})
 
 Setup = wp.types.vector(length=11, dtype=wp.float32)  # three planes (a, b, c) of w_k = a dx + b dy + c, and their origin
 
-# how a face is seen, in bits: not at all, from outside, without area, narrower than a cell, reaching nearer than is drawn
+# how a face is seen, in bits: not at all, from outside, without area, narrower than a pixel, reaching nearer than is drawn
 BACK, FRONT, DEGENERATE, NARROW, CLIPPED = wp.constant(0), wp.constant(1), wp.constant(2), wp.constant(4), wp.constant(8)
+TIP = wp.constant(16)  # of a narrow face, times the number of the vertex that its longest median leads to, in the same word
 VERTICES, CORNERS = wp.constant(1), wp.constant(2)  # bits: what of a face wants a gradient
 # what colours jump across; 0: nothing. OUTLINE: a face's edge with something else behind, SEAM: an edge of two faces that are
 # both seen, BORDER: one beside which the surface ends or has no area; CURVE: where two faces pass through each other, NEAR: where
 # a face is cut off, too near
 OUTLINE, SEAM, BORDER, CURVE, NEAR = wp.constant(1), wp.constant(2), wp.constant(3), wp.constant(4), wp.constant(5)
 LOW = wp.constant(wp.int64(0xFFFFFFFF))
-UNMARKED, EMPTY = wp.constant(0), wp.constant(1)  # of a cell's list; what is greater points at a node
-NARROW_WIDTH = wp.constant(1.5)  # faces narrower than this have one colour [cells]
-THIN = wp.constant(1.0e-3)  # faces and gaps narrower than this do not count [cells]
-INSIDE = wp.constant(2.5e-4)  # what hides an edge is looked up so far on its inner side [cells]
-OUTSIDE = wp.constant(1.5e-3)  # and what is behind it so far on its outer side: beyond a face that does not count [cells]
+UNMARKED, EMPTY = wp.constant(0), wp.constant(1)  # of a pixel's list; what is greater points at a node
+NARROW_WIDTH = wp.constant(1.5)  # faces narrower than this have one colour [pixels]
+THIN = wp.constant(1.0e-3)  # faces and gaps narrower than this do not count [pixels]
+INSIDE = wp.constant(2.5e-4)  # what hides an edge is looked up so far on its inner side [pixels]
+OUTSIDE = wp.constant(1.5e-3)  # and what is behind it so far on its outer side: beyond a face that does not count [pixels]
 
 
 @wp.struct
@@ -47,27 +48,35 @@ class Surface:
 class Frame:
     """What one forward pass leaves.
 
-    h (batch, V), shade (batch, C): projected vertices, lit corners; setup, facing (batch, F); zbuffer (batch, H S, W S).
-    lists (batch, H S, W S): of each cell that anything is the matter with, the faces that meet it; nodes (batch, N): face, next.
-    pieces (batch, P): inner face, outer face or -1, kind, cell; lines (batch, P): their ends x0, y0, x1, y1, the inner face on
-    the left of one who goes along (with y down). used (batch, 2): nodes and pieces.
-    background colour; near distance [m]; S; whether depth is the mean of the samples' 1/z or that of the middle sample's face.
+    h (batch, V), shade (batch, C): projected vertices, lit corners; setup, facing (batch, F); median (batch, F), of narrow faces:
+    the middle x, y, and the longest median over its squared length; zbuffer (batch, H, W).
+    lists (batch, H, W): of each pixel in which its centre does not tell all, the faces that meet it, as the first node; nodes
+    (batch, N): face, next. marked (batch, H W): the pixels that have a list.
+    pieces (batch, P): inner face, outer face or -1, kind, pixel; lines (batch, P): their ends x0, y0, x1, y1, the inner face on
+    the left of one who goes along (with y down). used (batch, 3): how many nodes, pieces and marked pixels there are.
+    background colour; near distance [m]; whether `depth` is the mean of 1/z over a pixel or the depth at its centre.
     """
 
     h: wp.array2d(dtype=wp.vec3)
     shade: wp.array2d(dtype=wp.vec3)
     setup: wp.array2d(dtype=Setup)
     facing: wp.array2d(dtype=int)
+    median: wp.array2d(dtype=wp.vec4)
     zbuffer: wp.array3d(dtype=wp.int64)
     lists: wp.array3d(dtype=int)
+    marked: wp.array2d(dtype=int)
     nodes: wp.array2d(dtype=wp.vec2i)
     pieces: wp.array2d(dtype=wp.vec4i)
     lines: wp.array2d(dtype=wp.vec4)
     used: wp.array2d(dtype=int)
     background: wp.vec3
     near: float
-    S: int
     mean_depth: int
+
+
+# functions take these by reference, as arrays of one: by value, each call would copy a kilobyte
+Surfaces = wp.array(dtype=Surface)
+Frames = wp.array(dtype=Frame)
 
 
 @wp.func
@@ -90,13 +99,19 @@ def inverse_depth_slope(t: Setup) -> wp.vec2:
 
 
 @wp.func
-def mask_bits(surface: Surface, f: int) -> int:
+def mask_bits(surface: Surfaces, f: int) -> int:
     if f < 0:
         return 0
-    return surface.bits[f]
+    return surface[0].bits[f]
+
+
+@wp.func
+def has_one_colour(surface: Surfaces, f: int) -> bool:
+    k = surface[0].corners[f]
+    return k[0] == k[1] and k[1] == k[2]
 
 
 @wp.func
 def face_at(zbuffer: wp.array3d(dtype=wp.int64), b: int, y: int, x: int) -> int:
-    """Nearest face at a cell's centre, -1 where there is none."""
+    """Nearest face at a pixel's centre, -1 where there is none."""
     return int(zbuffer[b, y, x] & LOW) - 1
