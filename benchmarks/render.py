@@ -62,7 +62,7 @@ def main() -> None:
     masks = ("block", "peg")
     renderer = Renderer(scene, masks=masks, device=args.device, threads=args.threads)
     few = Renderer(scene, masks=masks, moving=masks, device=args.device, threads=args.threads)
-    print(f"{renderer.triangles} triangles, 2 x 2 samples, colour, depth and two masks; ms a batch")
+    print(f"{renderer.triangles} triangles, colour, depth and two masks; ms a batch")
     print("size  batch  forward  +backward  +backward, two bodies move")
     for size in (64, 128, 256):
         for batch in (1, 8):

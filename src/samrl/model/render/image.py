@@ -58,6 +58,7 @@ class DeviceMesh:
     surface: Any = field(init=False)
     surfaces: Any = field(init=False)  # the surface, as kernels take it
     face_link: Any = field(init=False)
+    free: bool = False  # whether vertices move freely
     _wanted: dict[tuple[bool, ...], tuple[Any, bool]] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -127,6 +128,7 @@ class Image:
         self.frame.marked, self.frame.median = array(self.marked), array(self.median, wp.vec4)
         self.frame.background = wp.vec3(*settings.background)
         self.frame.near, self.frame.mean_depth = settings.near, int(settings.mean_depth)
+        self.frame.free = int(self.mesh.free)
         self.arrays = [array(x, wp.vec3) for x in (self.h, self.shade, self.g_h, self.g_shade)]
         self._room(self.lists[0].numel() // 2 + 4 * len(m.faces), self.lists[0].numel() // 4 + 2 * len(m.edges))
 
@@ -137,7 +139,7 @@ class Image:
         self.pieces, self.lines = new(pieces, 4, dtype=torch.int32), new(pieces, 4)
         self.frame.nodes, self.frame.pieces = array(self.nodes, wp.vec2i), array(self.pieces, wp.vec4i)
         self.frame.lines = array(self.lines, wp.vec4)
-        self.frames = wp.array([self.frame], dtype=types.Frame, device=str(self.h.device))
+        self.frames: Any = wp.array([self.frame], dtype=types.Frame, device=str(self.h.device))
         self.bytes = sum(x.nbytes for x in vars(self).values() if isinstance(x, Tensor))
         self._launches.clear()
 

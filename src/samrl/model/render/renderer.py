@@ -91,7 +91,7 @@ class SurfaceRenderer:
         part = np.zeros(1, np.int32)
         self.settings = settings or Settings()
         self.masks = ("surface",) if mask else ()
-        self.subject = FreeSubject(DeviceMesh(mesh, self.settings, part, part == 0, part + int(mask), len(self.masks)))
+        self.subject = FreeSubject(DeviceMesh(mesh, self.settings, part, part == 0, part + int(mask), len(self.masks), free=True))
 
     def render(self, vertices_W: Tensor, colors: Tensor, camera: Camera) -> RGBD:
         """Image of vertices (*batch, V, 3) [m] in the world with colours (*batch, C, 3) at the mesh's corners (lit already).

@@ -39,7 +39,7 @@ def edge_sides(surface: Surfaces, frame: Frames, b: int, e: int) -> wp.vec4i:
     if front1 and front2:
         same = surface[0].edges[e, 4] == surface[0].edges[e, 6] and surface[0].edges[e, 5] == surface[0].edges[e, 7]
         one_colour = same and has_one_colour(surface, f1) and has_one_colour(surface, f2) and frame[0].mean_depth == 0
-        if one_colour or (same and ((seen1 | seen2) & NARROW) == 0):
+        if one_colour or (same and ((seen1 | seen2) & NARROW) == 0 and frame[0].free == 0):
             return wp.vec4i(0, -1, -1, 0)
         return wp.vec4i(SEAM, f1, f2, 0)
     if front1:

@@ -54,7 +54,8 @@ class Frame:
     (batch, N): face, next. marked (batch, H W): the pixels that have a list.
     pieces (batch, P): inner face, outer face or -1, kind, pixel; lines (batch, P): their ends x0, y0, x1, y1, the inner face on
     the left of one who goes along (with y down). used (batch, 3): how many nodes, pieces and marked pixels there are.
-    background colour; near distance [m]; whether `depth` is the mean of 1/z over a pixel or the depth at its centre.
+    background colour; near distance [m]; whether `depth` is the mean of 1/z over a pixel or the depth at its centre;
+    whether vertices move freely: then edges between faces that are shaded alike count too, so that each face has its exact area.
     """
 
     h: wp.array2d(dtype=wp.vec3)
@@ -72,6 +73,7 @@ class Frame:
     background: wp.vec3
     near: float
     mean_depth: int
+    free: int
 
 
 # functions take these by reference, as arrays of one: by value, each call would copy a kilobyte
