@@ -57,7 +57,7 @@ def test_gradient_equals_finite_difference(name: str) -> None:
     compare(name, entries=2)
 
 
-@pytest.mark.parametrize("name", [n for n in CASES if n not in THREADS])
+@pytest.mark.parametrize("name", CASES)
 def test_gradient_in_float32_is_that_in_float64(name: str) -> None:
     """Within a thousandth of the greatest entry of each leaf, at inputs that float32 can write down."""
     loss, inputs = problem(CASES[name], torch.float32)

@@ -26,8 +26,8 @@ class Physics:
 
     Semi-implicit Euler. The spring of a joint pulls its coordinate to the set-point (for a ball joint, its rotation
     vector); springs, dampers, joint limits and contact are implicit, so that stiff ones are stable at large steps.
-    Numbers that come and go are float32 or float64, as the state is. On a CPU all is computed in float64, which costs little there:
-    contact is some ten micrometres wide, and a position of half a metre has steps of sixty nanometres in float32.
+    Numbers that come and go are float32 or float64, as the state is. On a CPU all is computed in float64, which costs little
+    there: contact is some ten micrometres wide, and positions of half a metre have steps of sixty nanometres in float32.
 
     Args:
         scene: structure.
