@@ -27,7 +27,8 @@ wp.set_module_options({"enable_backward": False, "fast_math": True})
 
 @wp.func
 def edge_sides(surface: Surfaces, frame: Frames, b: int, e: int) -> wp.vec4i:
-    """(kind, inner face, outer face or -1, whether the edge is to be gone along from b to a). Kind 0: nothing jumps here."""
+    """(kind, inner face, other face, whether the edge is to be gone along from b to a). Kind 0: nothing jumps here. The other
+    face is the outer one of a SEAM, the one without area beside an OUTLINE, else -1."""
     f1 = surface[0].edges[e, 2]
     f2 = surface[0].edges[e, 3]
     seen1 = frame[0].facing[b, f1]
@@ -43,13 +44,11 @@ def edge_sides(surface: Surfaces, frame: Frames, b: int, e: int) -> wp.vec4i:
             return wp.vec4i(0, -1, -1, 0)
         return wp.vec4i(SEAM, f1, f2, 0)
     if front1:
-        if f2 < 0 or seen2 == DEGENERATE:
+        if f2 < 0:
             return wp.vec4i(BORDER, f1, -1, 0)
-        return wp.vec4i(OUTLINE, f1, -1, 0)
+        return wp.vec4i(OUTLINE, f1, wp.where(seen2 == DEGENERATE, f2, -1), 0)
     if front2:
-        if seen1 == DEGENERATE:
-            return wp.vec4i(BORDER, f2, -1, 1)
-        return wp.vec4i(OUTLINE, f2, -1, 1)
+        return wp.vec4i(OUTLINE, f2, wp.where(seen1 == DEGENERATE, f1, -1), 1)
     return wp.vec4i(0, -1, -1, 0)
 
 
@@ -90,6 +89,22 @@ def edge_line(surface: Surfaces, frame: Frames, b: int, e: int, backwards: int) 
     if span[0] >= span[1] or wp.abs(dx) + wp.abs(dy) < THIN:
         return wp.vec4()
     return wp.vec4(x + span[0] * dx, y + span[0] * dy, x + span[1] * dx, y + span[1] * dy)
+
+
+@wp.func
+def edge_depths(surface: Surfaces, frame: Frames, b: int, e: int, backwards: int, line: wp.vec4) -> wp.vec2:
+    """1/z at the ends of `edge_line`: linear on the screen between those of the vertices."""
+    h = frame[0].h[b, surface[0].edges[e, backwards]]
+    g = frame[0].h[b, surface[0].edges[e, 1 - backwards]]
+    d = wp.vec2(line[2] - line[0], line[3] - line[1])
+    along = wp.vec3(d[0], d[1], -(d[0] * line[0] + d[1] * line[1]))  # times h: how far from the line's begin, times z
+    p = wp.dot(along, h)
+    q = wp.dot(along, g)
+    # the point of the edge in space, (1 - u) h + u g, that is seen at a share t of the line
+    size = wp.dot(d, d)
+    u0 = p / (p - q)
+    u1 = (p - size * h[2]) / (p - q - size * (h[2] - g[2]))
+    return wp.vec2(1.0 / (h[2] + u0 * (g[2] - h[2])), 1.0 / (h[2] + u1 * (g[2] - h[2])))
 
 
 @wp.func

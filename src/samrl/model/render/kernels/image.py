@@ -64,9 +64,9 @@ def resolve(
         else:
             color[b, y, x] = color_of(surface, frame, b, f, px, py)
         iz = begin + slope * px
-        if narrow:
-            iz = inverse_depth_of(surface, frame, b, f, px, py)
         if mean_depth != 0:
+            if narrow:
+                iz = inverse_depth_of(surface, frame, b, f, px, py)
             depth[b, y, x] = iz
         elif f >= 0:
             depth[b, y, x] = 1.0 / iz
@@ -133,6 +133,7 @@ def pull_back_interior(
     want = int(0)
     flat = bool(True)
     narrow = bool(False)
+    summed = bool(False)
     t = Setup()
     c0 = wp.vec3()
     c1 = wp.vec3()
@@ -148,7 +149,7 @@ def pull_back_interior(
             if want != 0:
                 if flat:
                     wp.atomic_add(g_shade, b, surface[0].corners[last][0], plain)
-                if not narrow and (not flat or has_depth != 0):
+                if summed:
                     pull_back_run(surface, frame, b, last, want, moments, g_h, g_shade)
             last = f
             want = 0
@@ -162,6 +163,7 @@ def pull_back_interior(
                 c0 = frame[0].shade[b, k[0]]
                 c1 = frame[0].shade[b, k[1]]
                 c2 = frame[0].shade[b, k[2]]
+                summed = (has_depth != 0 and (mean_depth == 0 or not narrow)) or not (flat or narrow)
                 moments = Mat34()
                 plain = wp.vec3()
         if want != 0:
@@ -175,8 +177,8 @@ def pull_back_interior(
                     iz = (t[0] + t[3] + t[6]) * (px - t[9]) + (t[1] + t[4] + t[7]) * (py - t[10]) + t[2] + t[5] + t[8]
                     g_iz = -g_iz / (iz * iz)
             if narrow:
-                pull_back_face(surface, frame, b, f, want, px, py, g, g_iz, g_h, g_shade)
+                pull_back_face(surface, frame, b, f, want, px, py, g, g_iz * float(mean_depth), g_h, g_shade)
             else:
                 plain += g
-                if not flat or has_depth != 0:
-                    moments += wide_moments(t, c0, c1, c2, flat, g, g_iz, wp.vec2(px, py))
+            if summed:
+                moments += wide_moments(t, c0, c1, c2, flat or narrow, g, g_iz, wp.vec2(px, py))

@@ -2,15 +2,16 @@
 colour, depth and masks jump across it; and of its part in the image, by the colours on its two sides."""
 
 # mypy: ignore-errors
-# ruff: noqa: UP018 - Warp: int(0) declares a variable that a loop may change; no `in`, no nested `and`
+# ruff: noqa: UP018, SIM102 - Warp: int(0) declares a variable that a loop may change; no `in`, no nested `and`
 
 import warp as wp
 
 from samrl.model.render.kernels.edges import outwards, signed_area
-from samrl.model.render.kernels.shading import add_vertex, color_of, inverse_depth_of, pull_back_face, shared_vector
+from samrl.model.render.kernels.shading import add_vertex, color_of, inverse_depth_jump, pull_back_face, shared_vector
 from samrl.model.render.kernels.types import (
     BORDER,
     CURVE,
+    DEGENERATE,
     NEAR,
     VERTICES,
     Frames,
@@ -79,8 +80,7 @@ def pull_back_pieces(
                 jump = wp.dot(g, color_of(surface, frame, b, inner, x, y) - color_of(surface, frame, b, outer, x, y))
             if has_depth != 0:
                 g_iz = g_depth[b, row, column]
-                inner_iz = inverse_depth_of(surface, frame, b, inner, x, y)
-                jump += g_iz * (inner_iz - inverse_depth_of(surface, frame, b, outer, x, y))
+                jump += g_iz * inverse_depth_jump(surface, frame, b, inner, outer, x, y)
             bits = mask_bits(surface, inner)
             outer_bits = mask_bits(surface, outer)
             if bits != outer_bits:
@@ -105,6 +105,9 @@ def pull_back_pieces(
                 area = signed_area(surface, frame, b, piece, line)
                 if piece[2] == BORDER:
                     area *= 0.5
+                if outer >= 0:
+                    if frame[0].facing[b, outer] == DEGENERATE:
+                        g_iz = 0.0
                 if want != 0:
                     pull_back_face(surface, frame, b, inner, want, x, y, area * g, area * g_iz, g_h, g_shade)
                 if want_outer != 0:

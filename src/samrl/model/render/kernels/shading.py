@@ -8,11 +8,11 @@ along the longest median and constant across, with the same mean, and the edges 
 """
 
 # mypy: ignore-errors
-# ruff: noqa: UP018 - Warp: float(0.0) declares a variable that a loop may change
+# ruff: noqa: UP018, SIM102 - Warp: float(0.0) declares a variable that a loop may change
 
 import warp as wp
 
-from samrl.model.render.kernels.types import NARROW, TIP, VERTICES, Frames, Setup, Surfaces, weights
+from samrl.model.render.kernels.types import DEGENERATE, NARROW, TIP, VERTICES, Frames, Setup, Surfaces, weights
 
 wp.set_module_options({"enable_backward": False, "fast_math": True})
 
@@ -31,6 +31,30 @@ def share_of(seen: int, k: int) -> float:
 
 
 @wp.func
+def pixel(h: wp.vec3) -> wp.vec3:
+    return wp.vec3(h[0], h[1], 1.0) / h[2]
+
+
+@wp.func
+def fold_shares(surface: Surfaces, frame: Frames, b: int, f: int, x: float, y: float) -> wp.vec3:
+    """What the corners of a face without area have in its colour at a point: linear along its longest edge."""
+    v = surface[0].faces[f]
+    shares = wp.vec3()
+    longest = float(-1.0)
+    for k in range(3):
+        p = pixel(frame[0].h[b, v[k]])
+        q = pixel(frame[0].h[b, v[(k + 1) % 3]])
+        e = wp.vec2(q[0] - p[0], q[1] - p[1])
+        if wp.length_sq(e) > longest:
+            longest = wp.length_sq(e)
+            u = wp.clamp(((x - p[0]) * e[0] + (y - p[1]) * e[1]) / wp.max(longest, 1.0e-12), 0.0, 1.0)
+            shares = wp.vec3()
+            shares[k] = 1.0 - u
+            shares[(k + 1) % 3] = u
+    return shares
+
+
+@wp.func
 def color_of(surface: Surfaces, frame: Frames, b: int, f: int, x: float, y: float) -> wp.vec3:
     """Colour of a face, or of the background (-1), at a point."""
     if f < 0:
@@ -42,6 +66,9 @@ def color_of(surface: Surfaces, frame: Frames, b: int, f: int, x: float, y: floa
     c1 = frame[0].shade[b, k[1]]
     c2 = frame[0].shade[b, k[2]]
     seen = frame[0].facing[b, f]
+    if seen == DEGENERATE:
+        m = fold_shares(surface, frame, b, f, x, y)
+        return m[0] * c0 + m[1] * c1 + m[2] * c2
     if (seen & NARROW) != 0:
         s = lengthwise(frame, b, f, x, y)
         tip = wp.where(seen / TIP == 0, c0, wp.where(seen / TIP == 1, c1, c2))
@@ -68,6 +95,15 @@ def inverse_depth_of(surface: Surfaces, frame: Frames, b: int, f: int, x: float,
 
 
 @wp.func
+def inverse_depth_jump(surface: Surfaces, frame: Frames, b: int, inner: int, outer: int, x: float, y: float) -> float:
+    """By how much 1/z is greater on the inner face: not at all if the outer one has no area."""
+    if outer >= 0:
+        if frame[0].facing[b, outer] == DEGENERATE:
+            return 0.0
+    return inverse_depth_of(surface, frame, b, inner, x, y) - inverse_depth_of(surface, frame, b, outer, x, y)
+
+
+@wp.func
 def shared_vector(t: Setup, g: wp.vec3) -> wp.vec3:
     """M^-T g: the vector that, times -w_k, is the gradient by h_k when g is the gradient by w."""
     return wp.vec3(
@@ -81,11 +117,6 @@ def shared_vector(t: Setup, g: wp.vec3) -> wp.vec3:
 def add_vertex(g_h: wp.array2d(dtype=wp.vec3), b: int, v: int, g: wp.vec3, t: Setup):
     """Adds a gradient by h about the face's origin as one by h."""
     wp.atomic_add(g_h, b, v, wp.vec3(g[0], g[1], g[2] - t[9] * g[0] - t[10] * g[1]))
-
-
-@wp.func
-def pixel(h: wp.vec3) -> wp.vec3:
-    return wp.vec3(h[0], h[1], 1.0) / h[2]
 
 
 @wp.func
@@ -133,7 +164,13 @@ def pull_back_face(
     if one_colour and g_iz == 0.0:
         wp.atomic_add(g_shade, b, k[0], g)
         return
-    if (frame[0].facing[b, f] & NARROW) != 0:
+    seen = frame[0].facing[b, f]
+    if seen == DEGENERATE:
+        m = fold_shares(surface, frame, b, f, x, y)
+        for j in range(3):
+            wp.atomic_add(g_shade, b, k[j], m[j] * g)
+        return
+    if (seen & NARROW) != 0:
         pull_back_narrow(surface, frame, b, f, want, x, y, g, g_iz, g_h, g_shade)
         return
     t = frame[0].setup[b, f]

@@ -12,14 +12,15 @@ behind it, on the outer side. So an edge sunk into another face by a hair is eit
 
 import warp as wp
 
-from samrl.model.render.kernels.edges import edge_line, edge_sides, first_stride, outwards, signed_area, stride
-from samrl.model.render.kernels.shading import color_of, inverse_depth_of
+from samrl.model.render.kernels.edges import edge_depths, edge_line, edge_sides, first_stride, outwards, signed_area, stride
+from samrl.model.render.kernels.shading import color_of, inverse_depth_jump
 from samrl.model.render.kernels.types import (
     BORDER,
     CLIPPED,
     CURVE,
     EMPTY,
     INSIDE,
+    NARROW,
     NEAR,
     OUTLINE,
     OUTSIDE,
@@ -38,7 +39,7 @@ wp.set_module_options({"enable_backward": False, "fast_math": True})
 SHORT = wp.constant(2.0e-4)  # of a line in a pixel: less does not count
 ROUNDS = wp.constant(32)  # pieces that a line in a pixel falls into, at most
 ITSELF = wp.constant(1.00005)  # a part's faces hide one another if nearer by this factor: beside a sliver is its neighbour [1]
-TOUCHING = wp.constant(2.0e-4)  # two surfaces whose 1/z differ by less are one [1]
+TOUCHING = wp.constant(3.0e-3)  # two surfaces whose 1/z differ by less beside an edge meet there, though one may be steep [1]
 
 
 @wp.func
@@ -169,33 +170,44 @@ def seen_until(
 
 
 @wp.func
+def touches(frame: Frames, b: int, other: int, p: wp.vec2, iz: float) -> bool:
+    """Whether a face has the 1/z `iz` at a point, as far as rounding tells."""
+    if other < 0:
+        return False
+    return wp.abs(inverse_depth(frame[0].setup[b, other], p[0], p[1]) - iz) < TOUCHING * iz
+
+
+@wp.func
 def add_piece(
-    surface: Surfaces, frame: Frames, b: int, y: int, x: int, inner: int, outer: int, kind: int, line: wp.vec4,
-    color: wp.array3d(dtype=wp.vec3), depth: wp.array3d(dtype=float), masks: wp.array4d(dtype=float),
+    surface: Surfaces, frame: Frames, b: int, y: int, x: int, inner: int, seen: int, fold: int, kind: int, line: wp.vec4,
+    iz: float, color: wp.array3d(dtype=wp.vec3), depth: wp.array3d(dtype=float), masks: wp.array4d(dtype=float),
 ):  # fmt: skip
-    """Keeps a piece, and adds its part to the image."""
+    """Keeps a piece, and adds its part to the image. `seen`: the outer face; `fold`: one without area that lies between if
+    that face touches the inner one; iz: 1/z in the line's middle."""
     n = wp.atomic_add(frame[0].used, b, 1, 1)
     if n >= frame[0].pieces.shape[1]:
         return
-    piece = wp.vec4i(inner, outer, kind, y * frame[0].lists.shape[2] + x)
-    area = signed_area(surface, frame, b, piece, line)
     mx = 0.5 * (line[0] + line[2])
     my = 0.5 * (line[1] + line[3])
+    outer = seen
     kept = kind
-    if kind == BORDER:
-        kept = OUTLINE
-        if outer >= 0:
-            iz = inverse_depth(frame[0].setup[b, inner], mx, my)
-            if wp.abs(inverse_depth(frame[0].setup[b, outer], mx, my) - iz) < TOUCHING * iz:
-                kept = BORDER  # two borders that meet share the jump
-                area *= 0.5
-    frame[0].pieces[b, n] = wp.vec4i(inner, outer, kept, piece[3])
+    if kind == BORDER or fold >= 0:
+        if kind == BORDER:
+            kept = OUTLINE
+        if touches(frame, b, seen, wp.vec2(mx, my), iz):
+            kept = kind  # of two borders that meet, each has half the jump
+            if fold >= 0:
+                outer = fold
+    piece = wp.vec4i(inner, outer, kept, y * frame[0].lists.shape[2] + x)
+    area = signed_area(surface, frame, b, piece, line)
+    if kept == BORDER:
+        area *= 0.5
+    frame[0].pieces[b, n] = piece
     frame[0].lines[b, n] = line
     jump = color_of(surface, frame, b, inner, mx, my) - color_of(surface, frame, b, outer, mx, my)
     wp.atomic_add(color, b, y, x, area * jump)
     if frame[0].mean_depth != 0:
-        iz_jump = inverse_depth_of(surface, frame, b, inner, mx, my) - inverse_depth_of(surface, frame, b, outer, mx, my)
-        wp.atomic_add(depth, b, y, x, area * iz_jump)
+        wp.atomic_add(depth, b, y, x, area * inverse_depth_jump(surface, frame, b, inner, outer, mx, my))
     bits = mask_bits(surface, inner)
     outer_bits = mask_bits(surface, outer)
     if bits != outer_bits:
@@ -206,10 +218,10 @@ def add_piece(
 @wp.func
 def add_seen(
     surface: Surfaces, frame: Frames, b: int, y: int, x: int, inner: int, outer: int, kind: int, line: wp.vec4,
-    color: wp.array3d(dtype=wp.vec3), depth: wp.array3d(dtype=float), masks: wp.array4d(dtype=float),
+    own: wp.vec2, color: wp.array3d(dtype=wp.vec3), depth: wp.array3d(dtype=float), masks: wp.array4d(dtype=float),
 ):  # fmt: skip
     """Adds what is seen of a line in one pixel, piece by piece; `outer` is what lies behind it if the kind tells, else it is
-    looked up."""
+    looked up (and `outer` may be a face without area at an outline). own: 1/z at the line's ends."""
     node = frame[0].lists[b, y, x]
     n = outwards(line)
     aside = wp.vec4(n[0], n[1], n[0], n[1])
@@ -217,9 +229,12 @@ def add_seen(
     outside = line + OUTSIDE * aside
     if kind == OUTLINE or kind == BORDER or kind == SEAM:
         inside = line - INSIDE * aside
-    iz = depths_along(frame[0].setup[b, inner], inside)
+    iz = own
+    if (frame[0].facing[b, inner] & NARROW) == 0:  # else its plane has few digits
+        iz = depths_along(frame[0].setup[b, inner], inside)
     looked_up = kind == OUTLINE or kind == BORDER or kind == NEAR
     behind = outer
+    fold = wp.where(kind == OUTLINE, outer, -1)
     start = float(0.0)
     rounds = int(0)
     while start < 1.0 - SHORT and rounds < ROUNDS:
@@ -235,7 +250,9 @@ def add_seen(
                     end = seen_until(surface, frame, b, node, outside, behind, inner, start, end)
             p = along(line, start)
             q = along(line, end)
-            add_piece(surface, frame, b, y, x, inner, behind, kind, wp.vec4(p[0], p[1], q[0], q[1]), color, depth, masks)
+            piece = wp.vec4(p[0], p[1], q[0], q[1])
+            middle = iz[0] + 0.5 * (start + end) * (iz[1] - iz[0])
+            add_piece(surface, frame, b, y, x, inner, behind, fold, kind, piece, middle, color, depth, masks)
             start = end
 
 
@@ -253,6 +270,7 @@ def trace_edges(
     line = edge_line(surface, frame, b, e, sides[3])
     if line[0] == line[2] and line[1] == line[3]:
         return
+    ends = edge_depths(surface, frame, b, e, sides[3], line)
     steps = first_stride(line)
     while steps[0] < 1.0:
         after = stride(line, steps)
@@ -263,8 +281,9 @@ def trace_edges(
         x = wp.clamp(int(m[0]), 0, frame[0].lists.shape[2] - 1)
         y = wp.clamp(int(m[1]), 0, frame[0].lists.shape[1] - 1)
         piece = wp.vec4(p[0], p[1], q[0], q[1])
+        iz = wp.vec2(ends[0] + steps[0] * (ends[1] - ends[0]), ends[0] + t * (ends[1] - ends[0]))
         if wp.length_sq(q - p) > 1.0e-9:
-            add_seen(surface, frame, b, y, x, sides[1], sides[2], sides[0], piece, color, depth, masks)
+            add_seen(surface, frame, b, y, x, sides[1], sides[2], sides[0], piece, iz, color, depth, masks)
         steps = after
 
 
@@ -333,7 +352,8 @@ def cross_faces(
         return
     p = along(line, span[0])
     q = along(line, span[1])
-    add_seen(surface, frame, b, y, x, f, other, kind, wp.vec4(p[0], p[1], q[0], q[1]), color, depth, masks)
+    line = wp.vec4(p[0], p[1], q[0], q[1])
+    add_seen(surface, frame, b, y, x, f, other, kind, line, depths_along(t, line), color, depth, masks)
 
 
 @wp.kernel

@@ -20,7 +20,7 @@ BACK, FRONT, DEGENERATE, NARROW, CLIPPED = wp.constant(0), wp.constant(1), wp.co
 TIP = wp.constant(16)  # of a narrow face, times the number of the vertex that its longest median leads to, in the same word
 VERTICES, CORNERS = wp.constant(1), wp.constant(2)  # bits: what of a face wants a gradient
 # what colours jump across; 0: nothing. OUTLINE: a face's edge with something else behind, SEAM: an edge of two faces that are
-# both seen, BORDER: one beside which the surface ends or has no area; CURVE: where two faces pass through each other, NEAR: where
+# both seen, BORDER: one where the surface ends; CURVE: where two faces pass through each other, NEAR: where
 # a face is cut off, too near
 OUTLINE, SEAM, BORDER, CURVE, NEAR = wp.constant(1), wp.constant(2), wp.constant(3), wp.constant(4), wp.constant(5)
 LOW = wp.constant(wp.int64(0xFFFFFFFF))
