@@ -4,9 +4,9 @@
     peers/bin/python benchmarks/render_peers.py
 
 The scene of benchmarks/render.py with seven arm links (1276 triangles) and a smaller table, colour alone, antialiased. DEODR
-starts from projected vertices, lit colours and the silhouette edges of the view, which are computed beforehand and not counted; ours starts
-from poses and sizes and goes back to poses and camera. Checked first: that the images agree, and the gradient by a shift of the
-image, which is that by the principal point for us and the sum over all vertices for DEODR."""
+starts from projected vertices, lit colours and the silhouette edges of the view, which are computed beforehand and not
+counted; ours starts from poses and sizes and goes back to poses and camera. Checked first: that the images agree, and the
+gradient by a shift of the image, which is that by the principal point for us and the sum over all vertices for DEODR."""
 
 from __future__ import annotations
 
