@@ -70,6 +70,7 @@ class DeviceMesh:
         self.surface.bits = self.upload(self.bits[m.face_part], int)
         self.surface.convex = self.upload(m.face_convex, int)
         self.surface.part = self.upload(m.face_part, int)
+        self.surface.moves = self.upload(self.part_moves[m.face_part].astype(np.int32), int)
         self.surfaces = wp.array([self.surface], dtype=types.Surface, device=self.settings.device)
         self.face_link = self.upload(self.part_link[m.face_part], int)
 

@@ -31,7 +31,8 @@ class Renderer:
     Args:
         scene: structure; its visible geoms are drawn.
         masks: names of the bodies that get a mask (31 at most).
-        moving: names of the bodies whose poses get a gradient (default: all). Naming the few that move saves time.
+        moving: names of the bodies whose poses get a gradient (default: all). Naming the few that move saves time: edges away
+            from them are not smoothed.
         detail: factor on the number of segments of round solids.
         near: nothing nearer to the camera than this is drawn [m].
         background: colour where there is nothing.

@@ -176,9 +176,11 @@ def mark(frame: Frames, b: int, y: int, x: int):
 
 @wp.kernel
 def mark_edges(first: int, surface: Surfaces, frame: Frames):
-    """(batch, E): marks the pixels through which an edge runs at which colours may jump."""
+    """(batch, E): marks the pixels through which an edge of a part that moves runs, at which colours may jump."""
     i, e = wp.tid()
     b = first + i
+    if surface[0].moves[surface[0].edges[e, 2]] == 0:
+        return
     sides = edge_sides(surface, frame, b, e)
     if sides[0] == 0:
         return
@@ -197,18 +199,25 @@ def mark_edges(first: int, surface: Surfaces, frame: Frames):
 
 @wp.func
 def may_cross(surface: Surfaces, frame: Frames, b: int, f: int, other: int) -> bool:
-    """Whether, of two faces seen side by side, one may pass through the other or be cut off beside it, being too near."""
+    """Whether, of two faces seen side by side, of which one moves, one may pass through the other or be cut off
+    beside it, being too near."""
     if f == other:
         return False
+    moves = int(0)
+    clipped = int(0)
     if f >= 0:
-        if (frame[0].facing[b, f] & CLIPPED) != 0:
-            return True
+        moves += surface[0].moves[f]
+        clipped += frame[0].facing[b, f] & CLIPPED
     if other >= 0:
-        if (frame[0].facing[b, other] & CLIPPED) != 0:
-            return True
-        if f >= 0:
-            return surface[0].part[other] != surface[0].part[f]
-    return False
+        moves += surface[0].moves[other]
+        clipped += frame[0].facing[b, other] & CLIPPED
+    if moves == 0:
+        return False
+    if clipped != 0:
+        return True
+    if f < 0 or other < 0:
+        return False
+    return surface[0].part[other] != surface[0].part[f]
 
 
 @wp.func

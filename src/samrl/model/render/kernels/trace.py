@@ -25,6 +25,7 @@ from samrl.model.render.kernels.types import (
     OUTLINE,
     OUTSIDE,
     SEAM,
+    UNMARKED,
     Frames,
     Setup,
     Surfaces,
@@ -282,7 +283,7 @@ def trace_edges(
         y = wp.clamp(int(m[1]), 0, frame[0].lists.shape[1] - 1)
         piece = wp.vec4(p[0], p[1], q[0], q[1])
         iz = wp.vec2(ends[0] + steps[0] * (ends[1] - ends[0]), ends[0] + t * (ends[1] - ends[0]))
-        if wp.length_sq(q - p) > 1.0e-9:
+        if frame[0].lists[b, y, x] != UNMARKED and wp.length_sq(q - p) > 1.0e-9:
             add_seen(surface, frame, b, y, x, sides[1], sides[2], sides[0], piece, iz, color, depth, masks)
         steps = after
 

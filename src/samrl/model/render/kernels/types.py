@@ -34,7 +34,7 @@ OUTSIDE = wp.constant(1.5e-3)  # and what is behind it so far on its outer side:
 @wp.struct
 class Surface:
     """Topology: faces, corners (F); edges (E, 8) as in `meshes.Mesh`; of each face its mask bits, the convex solid that it
-    belongs to, -1 for none, and its part (F)."""
+    belongs to, -1 for none, its part, and whether that moves (F)."""
 
     faces: wp.array(dtype=wp.vec3i)
     corners: wp.array(dtype=wp.vec3i)
@@ -42,6 +42,7 @@ class Surface:
     bits: wp.array(dtype=int)
     convex: wp.array(dtype=int)
     part: wp.array(dtype=int)
+    moves: wp.array(dtype=int)
 
 
 @wp.struct
