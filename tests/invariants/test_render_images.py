@@ -201,6 +201,20 @@ def test_the_same_bits_twice():
     assert all(map(torch.equal, *runs))
 
 
+def test_a_list_that_is_too_short_grows():
+    scene, params = small_scene()
+    images = []
+    for short in (False, True):
+        renderer, X = Renderer(scene, masks=["peg"]), small_poses().requires_grad_()
+        if short:
+            renderer.render(params, X.detach(), small_camera())
+            ((_, idle),) = renderer.subject.images._idle
+            idle._room(7, 3)
+        image = renderer.render(params, X, small_camera())
+        images.append([image.color, image.masks["peg"], torch.autograd.grad(total(image), X)[0]])
+    assert all(map(torch.equal, *images))
+
+
 def test_double_precision_comes_back_in_double_precision():
     scene, params = small_scene()
     X, X_WC = (x.detach().double().requires_grad_() for x in leaves())
