@@ -11,12 +11,12 @@ gradient by a shift of the image, which is that by the principal point for us an
 from __future__ import annotations
 
 import argparse
-import time
 from typing import Any
 
 import numpy as np
 import torch
 from deodr.differentiable_renderer import Scene2D
+from physics import best
 from render import table_top, views
 
 from samrl.core import lie
@@ -78,16 +78,6 @@ def draw_peer(flat: Scene2D, weight: np.ndarray) -> tuple[np.ndarray, Any]:
     return image, flat.ij_b
 
 
-def best_ms(run: Any, repeats: int) -> float:
-    run()
-    times = []
-    for _ in range(repeats):
-        began = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - began)
-    return 1e3 * min(times)
-
-
 def cosine(a: np.ndarray, b: np.ndarray) -> float:
     return float((a * b).sum() / np.sqrt((a * a).sum() * (b * b).sum()))
 
@@ -115,8 +105,8 @@ def compare(size: int, count: int, repeats: int) -> str:
         color = ours.render(params, X_WL, camera.at(moved)).color
         torch.autograd.grad(color, [X_WL, moved], weight.expand_as(color).contiguous())
 
-    single, batch = best_ms(lambda: step(one), repeats), best_ms(lambda: step(many), repeats) / count
-    theirs = best_ms(lambda: draw_peer(flat, weights), repeats)
+    single, batch = 1e3 * best(lambda: step(one), repeats), 1e3 * best(lambda: step(many), repeats) / count
+    theirs = 1e3 * best(lambda: draw_peer(flat, weights), repeats)
     return f"{size:4d}  {differ:16.4f}  {agree:6.4f}  {single:11.2f}  {batch:17.2f}  {theirs:10.2f}  {batch / theirs:12.2f}"
 
 
