@@ -40,19 +40,23 @@ class Slot:
 
 class Launches:
     """Kernels to be launched one after the other over a batch, on the CPU by so many threads, each with its share of the batch.
-    A kernel's first argument is the first index of its share, to which it adds its own."""
+    A kernel's first argument is the first index of its share, to which it adds its own. `one_by_one`: on the CPU all kernels
+    are done with one index before the next one's turn comes: what an index needs then stays in the core's cache."""
 
-    def __init__(self, jobs: Sequence[Job], batch: int, threads: int, device: str) -> None:
+    def __init__(self, jobs: Sequence[Job], batch: int, threads: int, device: str, *, one_by_one: bool = False) -> None:
         self.device = torch.device(device)
-        n = 1 if self.device.type == "cuda" else max(1, min(threads, batch))
+        cuda = self.device.type == "cuda"
+        n = 1 if cuda else max(1, min(threads, batch))
         bounds = [batch * i // n for i in range(n + 1)]
-        self._shares = [
-            [
-                wp.launch(kernel, dim=(b - a, extent), inputs=[a, *args], device=device, record_cmd=True)
-                for kernel, extent, args in jobs
-            ]
-            for a, b in zip(bounds[:-1], bounds[1:], strict=True)
-        ]
+
+        def record(job: Job, first: int, count: int) -> Any:
+            kernel, extent, args = job
+            return wp.launch(kernel, dim=(count, extent), inputs=[first, *args], device=device, record_cmd=True)
+
+        self._shares = []
+        for a, b in zip(bounds[:-1], bounds[1:], strict=True):
+            step = 1 if one_by_one and not cuda else b - a
+            self._shares.append([record(job, i, step) for i in range(a, b, step) for job in jobs])
 
     def launch(self) -> None:
         first, *others = self._shares

@@ -225,7 +225,8 @@ class Image:
     def play(self, key: tuple, jobs: Callable[[], list[Job]]) -> None:
         """Launch the jobs, which depend on `key` alone."""
         if key not in self._launches:
-            self._launches[key] = Launches(jobs(), self.batch, self.mesh.settings.threads, self.mesh.settings.device)
+            settings = self.mesh.settings
+            self._launches[key] = Launches(jobs(), self.batch, settings.threads, settings.device, one_by_one=True)
         self._launches[key].launch()
 
 

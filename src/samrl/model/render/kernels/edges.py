@@ -11,6 +11,8 @@ from samrl.model.render.kernels.types import (
     CURVE,
     DEGENERATE,
     FRONT,
+    ITSELF,
+    LOW,
     NARROW,
     NEAR,
     OUTLINE,
@@ -105,6 +107,32 @@ def edge_depths(surface: Surfaces, frame: Frames, b: int, e: int, backwards: int
     u0 = p / (p - q)
     u1 = (p - size * h[2]) / (p - q - size * (h[2] - g[2]))
     return wp.vec2(1.0 / (h[2] + u0 * (g[2] - h[2])), 1.0 / (h[2] + u1 * (g[2] - h[2])))
+
+
+@wp.func
+def surely_hidden(zbuffer: wp.array3d(dtype=wp.int64), b: int, y: int, x: int, iz: float) -> bool:
+    """Whether one face is seen all over a pixel, as the pixels at its corners tell, and is nearer than `iz`. A face is convex, so
+    what is between pixels' centres that show it shows it, or something nearer."""
+    if y < 1 or x < 1 or y >= zbuffer.shape[1] - 1 or x >= zbuffer.shape[2] - 1:
+        return False
+    k = zbuffer[b, y - 1, x - 1]
+    least = k  # of one face: the farthest
+    f = k & LOW
+    if f == wp.int64(0):
+        return False
+    k = zbuffer[b, y - 1, x + 1]
+    least = wp.min(least, k)
+    if (k & LOW) != f:
+        return False
+    k = zbuffer[b, y + 1, x - 1]
+    least = wp.min(least, k)
+    if (k & LOW) != f:
+        return False
+    k = zbuffer[b, y + 1, x + 1]
+    least = wp.min(least, k)
+    if (k & LOW) != f:
+        return False
+    return wp.cast(int(least >> wp.int64(32)), float) > ITSELF * iz
 
 
 @wp.func

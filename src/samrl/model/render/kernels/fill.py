@@ -6,7 +6,7 @@ in which its centre alone does not tell what is seen."""
 
 import warp as wp
 
-from samrl.model.render.kernels.edges import edge_line, edge_sides, first_stride, stride
+from samrl.model.render.kernels.edges import edge_depths, edge_line, edge_sides, first_stride, stride, surely_hidden
 from samrl.model.render.kernels.types import (
     BACK,
     CLIPPED,
@@ -187,13 +187,16 @@ def mark_edges(first: int, surface: Surfaces, frame: Frames):
     line = edge_line(surface, frame, b, e, sides[3])
     if line[0] == line[2] and line[1] == line[3]:
         return
+    ends = edge_depths(surface, frame, b, e, sides[3], line)
     steps = first_stride(line)
     while steps[0] < 1.0:
         after = stride(line, steps)
         t = 0.5 * (steps[0] + wp.min(after[0], 1.0))
+        iz = ends[0] + wp.where(ends[1] > ends[0], wp.min(after[0], 1.0), steps[0]) * (ends[1] - ends[0])
         x = wp.clamp(int(line[0] + t * (line[2] - line[0])), 0, frame[0].lists.shape[2] - 1)
         y = wp.clamp(int(line[1] + t * (line[3] - line[1])), 0, frame[0].lists.shape[1] - 1)
-        mark(frame, b, y, x)
+        if not surely_hidden(frame[0].zbuffer, b, y, x, iz):
+            mark(frame, b, y, x)
         steps = after
 
 

@@ -12,7 +12,7 @@ behind it, on the outer side. So an edge sunk into another face by a hair is eit
 
 import warp as wp
 
-from samrl.model.render.kernels.edges import edge_depths, edge_line, edge_sides, first_stride, outwards, signed_area, stride
+from samrl.model.render.kernels.edges import edge_depths, edge_line, edge_sides, first_stride, outwards, signed_area, stride, surely_hidden
 from samrl.model.render.kernels.shading import color_of, inverse_depth_jump
 from samrl.model.render.kernels.types import (
     BORDER,
@@ -20,6 +20,7 @@ from samrl.model.render.kernels.types import (
     CURVE,
     EMPTY,
     INSIDE,
+    ITSELF,
     NARROW,
     NEAR,
     OUTLINE,
@@ -39,7 +40,6 @@ wp.set_module_options({"enable_backward": False, "fast_math": True})
 
 SHORT = wp.constant(2.0e-4)  # of a line in a pixel: less does not count
 ROUNDS = wp.constant(32)  # pieces that a line in a pixel falls into, at most
-ITSELF = wp.constant(1.00005)  # a part's faces hide one another if nearer by this factor: beside a sliver is its neighbour [1]
 TOUCHING = wp.constant(3.0e-3)  # two surfaces whose 1/z differ by less beside an edge meet there, though one may be steep [1]
 
 
@@ -283,7 +283,8 @@ def trace_edges(
         y = wp.clamp(int(m[1]), 0, frame[0].lists.shape[1] - 1)
         piece = wp.vec4(p[0], p[1], q[0], q[1])
         iz = wp.vec2(ends[0] + steps[0] * (ends[1] - ends[0]), ends[0] + t * (ends[1] - ends[0]))
-        if frame[0].lists[b, y, x] != UNMARKED and wp.length_sq(q - p) > 1.0e-9:
+        marked = frame[0].lists[b, y, x] != UNMARKED and wp.length_sq(q - p) > 1.0e-9
+        if marked and not surely_hidden(frame[0].zbuffer, b, y, x, wp.max(iz)):
             add_seen(surface, frame, b, y, x, sides[1], sides[2], sides[0], piece, iz, color, depth, masks)
         steps = after
 

@@ -25,9 +25,10 @@ VERTICES, CORNERS = wp.constant(1), wp.constant(2)  # bits: what of a face wants
 OUTLINE, SEAM, BORDER, CURVE, NEAR = wp.constant(1), wp.constant(2), wp.constant(3), wp.constant(4), wp.constant(5)
 LOW = wp.constant(wp.int64(0xFFFFFFFF))
 UNMARKED, EMPTY = wp.constant(0), wp.constant(1)  # of a pixel's list; what is greater points at a node
-NARROW_WIDTH = wp.constant(1.5)  # across faces narrower than this colour and 1/z are constant [pixels]
+NARROW_WIDTH = wp.constant(0.75)  # across faces narrower than this colour and 1/z are constant [pixels]
 THIN = wp.constant(1.0e-3)  # faces and gaps narrower than this do not count [pixels]
 INSIDE = wp.constant(2.5e-4)  # what hides an edge is looked up so far on its inner side [pixels]
+ITSELF = wp.constant(1.00005)  # a part's faces hide one another if nearer by this factor: beside a sliver is its neighbour [1]
 OUTSIDE = wp.constant(1.5e-3)  # and what is behind it so far on its outer side: beyond a face that does not count [pixels]
 
 
