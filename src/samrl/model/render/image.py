@@ -120,13 +120,16 @@ class Image:
         self.median = new(len(m.faces), 4)
         pixels = (self.height, self.width)
         self.zbuffer, self.lists = new(*pixels, dtype=torch.int64), new(*pixels, dtype=torch.int32)
-        self.marked, self.used = new(self.height * self.width, dtype=torch.int32), new(3, dtype=torch.int32)
+        self.marked, self.used = new(self.height * self.width, dtype=torch.int32), new(4, dtype=torch.int32)
+        self.sides, self.runs, self.ends = new(len(m.edges), 4, dtype=torch.int32), new(len(m.edges), 4), new(len(m.edges), 2)
         self.links = new(self.height, self.width, dtype=torch.int32)
         self.frame = types.Frame()
         self.frame.h, self.frame.shade = array(self.h, wp.vec3), array(self.shade, wp.vec3)
         self.frame.setup, self.frame.facing = array(self.setup, types.Setup), array(self.facing)
         self.frame.zbuffer, self.frame.lists, self.frame.used = array(self.zbuffer), array(self.lists), array(self.used)
         self.frame.marked, self.frame.median = array(self.marked), array(self.median, wp.vec4)
+        self.frame.sides, self.frame.runs = array(self.sides, wp.vec4i), array(self.runs, wp.vec4)
+        self.frame.ends = array(self.ends, wp.vec2)
         self.frame.background = wp.vec3(*settings.background)
         self.frame.near, self.frame.mean_depth = settings.near, int(settings.mean_depth)
         self.frame.free = int(self.mesh.free)
@@ -136,9 +139,9 @@ class Image:
     def _room(self, nodes: int, pieces: int) -> None:
         """Room for so many nodes of lists and pieces of edges, an image."""
         new = lambda *shape, **kw: torch.empty(self.batch, *shape, device=self.h.device, **kw)  # noqa: E731
-        self.nodes = new(nodes, 2, dtype=torch.int32)
+        self.nodes = new(nodes, 4, dtype=torch.int32)
         self.pieces, self.lines = new(pieces, 4, dtype=torch.int32), new(pieces, 4)
-        self.frame.nodes, self.frame.pieces = array(self.nodes, wp.vec2i), array(self.pieces, wp.vec4i)
+        self.frame.nodes, self.frame.pieces = array(self.nodes, wp.vec4i), array(self.pieces, wp.vec4i)
         self.frame.lines = array(self.lines, wp.vec4)
         self.frames: Any = wp.array([self.frame], dtype=types.Frame, device=str(self.h.device))
         self.bytes = sum(x.nbytes for x in vars(self).values() if isinstance(x, Tensor))
@@ -146,7 +149,7 @@ class Image:
 
     def _fits(self) -> bool:
         """Whether there was room for all nodes and pieces. If not, there will be."""
-        nodes, pieces, _ = self.used.amax(0).tolist()
+        nodes, pieces, *_ = self.used.amax(0).tolist()
         if nodes <= self.nodes.shape[1] and pieces <= self.pieces.shape[1]:
             return True
         self._room(max(nodes * 5 // 4, self.nodes.shape[1]), max(pieces * 5 // 4, self.pieces.shape[1]))
@@ -189,7 +192,7 @@ class Image:
                 (fill.mark_crossings, self.height, (surface, frame, zbuffer)),
                 (fill.list_faces, len(m.faces), (surface, frame, array(self.lists))),
                 (pixels.resolve, self.height, (surface, frame, zbuffer, self.mesh.face_link, mean, *out, array(self.links))),
-                (trace.trace_edges, len(m.edges), (surface, frame, *out)),
+                (trace.trace_edges, STRIDE, (surface, frame, STRIDE, *out)),
                 (trace.trace_curves, STRIDE, (surface, frame, STRIDE, *out)),
             ]
 

@@ -176,11 +176,9 @@ def mark(frame: Frames, b: int, y: int, x: int):
 
 @wp.kernel
 def mark_edges(first: int, surface: Surfaces, frame: Frames):
-    """(batch, E): marks the pixels through which an edge of a part that moves runs, at which colours may jump."""
+    """(batch, E): keeps the edges at which colours may jump, and marks the pixels through which those of moving parts run."""
     i, e = wp.tid()
     b = first + i
-    if surface[0].moves[surface[0].edges[e, 2]] == 0:
-        return
     sides = edge_sides(surface, frame, b, e)
     if sides[0] == 0:
         return
@@ -188,14 +186,21 @@ def mark_edges(first: int, surface: Surfaces, frame: Frames):
     if line[0] == line[2] and line[1] == line[3]:
         return
     ends = edge_depths(surface, frame, b, e, sides[3], line)
+    n = wp.atomic_add(frame[0].used, b, 3, 1)
+    frame[0].sides[b, n] = sides
+    frame[0].runs[b, n] = line
+    frame[0].ends[b, n] = ends
+    if surface[0].moves[surface[0].edges[e, 2]] == 0:
+        return
     steps = first_stride(line)
     while steps[0] < 1.0:
         after = stride(line, steps)
-        t = 0.5 * (steps[0] + wp.min(after[0], 1.0))
-        iz = ends[0] + wp.where(ends[1] > ends[0], wp.min(after[0], 1.0), steps[0]) * (ends[1] - ends[0])
-        x = wp.clamp(int(line[0] + t * (line[2] - line[0])), 0, frame[0].lists.shape[2] - 1)
-        y = wp.clamp(int(line[1] + t * (line[3] - line[1])), 0, frame[0].lists.shape[1] - 1)
-        if not surely_hidden(frame[0].zbuffer, b, y, x, iz):
+        t = wp.min(after[0], 1.0)
+        middle = 0.5 * (steps[0] + t)
+        x = wp.clamp(int(line[0] + middle * (line[2] - line[0])), 0, frame[0].lists.shape[2] - 1)
+        y = wp.clamp(int(line[1] + middle * (line[3] - line[1])), 0, frame[0].lists.shape[1] - 1)
+        nearest = ends[0] + wp.where(ends[1] > ends[0], t, steps[0]) * (ends[1] - ends[0])
+        if not surely_hidden(frame[0].zbuffer, b, y, x, nearest):
             mark(frame, b, y, x)
         steps = after
 
@@ -297,4 +302,4 @@ def list_faces(first: int, surface: Surfaces, frame: Frames, lists: wp.array3d(d
                     n = wp.atomic_add(frame[0].used, b, 0, 1)
                     if n < frame[0].nodes.shape[1]:
                         old = wp.atomic_exch(lists, b, y, x, n + EMPTY + 1)
-                        frame[0].nodes[b, n] = wp.vec2i(f, old)
+                        frame[0].nodes[b, n] = wp.vec4i(f, surface[0].convex[f], surface[0].part[f], old)

@@ -15,7 +15,27 @@ from samrl.model.render.kernels.types import NARROW, VERTICES, Frames, Setup, Su
 
 wp.set_module_options({"enable_backward": False, "fast_math": True})
 
+Mat24 = wp.types.matrix(shape=(2, 4), dtype=wp.float32)
 Mat34 = wp.types.matrix(shape=(3, 4), dtype=wp.float32)
+
+
+@wp.func
+def along_row(surface: Surfaces, frame: Frames, b: int, f: int, py: float, flat: bool) -> Mat24:
+    """(colour / z, 1/z) of a face where x = 0 in a row, and their slopes along it; of one with one colour, its colour itself."""
+    t = frame[0].setup[b, f]
+    k = surface[0].corners[f]
+    c = frame[0].shade[b, k[0]]
+    begin = wp.vec4()
+    slope = wp.vec4()
+    for j in range(3):
+        if not flat:
+            c = frame[0].shade[b, k[j]]
+        w = wp.vec4(c[0], c[1], c[2], 1.0)
+        slope += t[3 * j] * w
+        begin += (t[3 * j + 1] * (py - t[10]) + t[3 * j + 2] - t[3 * j] * t[9]) * w
+    if flat:
+        return Mat24(c[0], c[1], c[2], begin[3], 0.0, 0.0, 0.0, slope[3])
+    return Mat24(begin[0], begin[1], begin[2], begin[3], slope[0], slope[1], slope[2], slope[3])
 
 
 @wp.kernel
@@ -33,11 +53,10 @@ def resolve(
     last = int(-2)
     bits = int(0)
     link = int(-1)
-    flat = bool(True)
     narrow = bool(False)
-    c = wp.vec3()
-    slope = float(0.0)  # of 1/z along the row, and 1/z at its beginning
-    begin = float(0.0)
+    slope = wp.vec4()  # along the row, of colour / z and of 1/z; a colour that is the same all over has no slope, and no 1/z
+    begin = wp.vec4()
+    flat = bool(True)
     for x in range(color.shape[2]):
         f = face_at(zbuffer, b, y, x)
         px = float(x) + 0.5
@@ -47,23 +66,24 @@ def resolve(
             link = -1
             flat = True
             narrow = False
-            c = frame[0].background
-            slope = 0.0
-            begin = 0.0
+            slope = wp.vec4()
+            begin = wp.vec4(frame[0].background[0], frame[0].background[1], frame[0].background[2], 0.0)
             if f >= 0:
                 link = face_link[f]
                 flat = has_one_colour(surface, f)
                 narrow = (frame[0].facing[b, f] & NARROW) != 0
-                c = frame[0].shade[b, surface[0].corners[f][0]]
-                t = frame[0].setup[b, f]
-                slope = t[0] + t[3] + t[6]
-                begin = (t[1] + t[4] + t[7]) * (py - t[10]) + t[2] + t[5] + t[8] - slope * t[9]
+                rows = along_row(surface, frame, b, f, py, flat)
+                begin = rows[0]
+                slope = rows[1]
         links[b, y, x] = link
-        if flat:
-            color[b, y, x] = c
-        else:
+        iz = begin[3] + slope[3] * px
+        if narrow and not flat:
             color[b, y, x] = color_of(surface, frame, b, f, px, py)
-        iz = begin + slope * px
+        else:
+            z = float(1.0)
+            if not flat:
+                z = 1.0 / iz
+            color[b, y, x] = z * wp.vec3(begin[0] + slope[0] * px, begin[1] + slope[1] * px, begin[2] + slope[2] * px)
         if mean_depth != 0:
             if narrow:
                 iz = inverse_depth_of(surface, frame, b, f, px, py)

@@ -12,7 +12,7 @@ behind it, on the outer side. So an edge sunk into another face by a hair is eit
 
 import warp as wp
 
-from samrl.model.render.kernels.edges import edge_depths, edge_line, edge_sides, first_stride, outwards, signed_area, stride, surely_hidden
+from samrl.model.render.kernels.edges import first_stride, outwards, signed_area, stride, surely_hidden
 from samrl.model.render.kernels.shading import color_of, inverse_depth_jump
 from samrl.model.render.kernels.types import (
     BORDER,
@@ -83,18 +83,15 @@ def depths_along(t: Setup, line: wp.vec4) -> wp.vec2:
 
 
 @wp.func
-def passed_over(surface: Surfaces, f: int, one: int, other: int) -> bool:
-    """Whether a face is one of the two that make a line, or of the convex solid of either: it does not hide that line."""
-    if f == one or f == other:
-        return True
-    solid = surface[0].convex[f]
-    if solid < 0:
-        return False
-    if solid == surface[0].convex[one]:
-        return True
-    if other < 0:
-        return False
-    return solid == surface[0].convex[other]
+def passed_over(node: wp.vec4i, line: wp.vec4i) -> bool:
+    """Whether a listed face is one of the two that make a line, or of the convex solid of either: it does not hide that line."""
+    return node[0] == line[0] or node[0] == line[1] or (node[1] >= 0 and (node[1] == line[2] or node[1] == line[3]))
+
+
+@wp.func
+def makers(surface: Surfaces, one: int, other: int) -> wp.vec4i:
+    """Two faces that make a line (-1: none), and their convex solids."""
+    return wp.vec4i(one, other, surface[0].convex[one], wp.where(other >= 0, surface[0].convex[wp.max(other, 0)], -1))
 
 
 @wp.struct
@@ -112,21 +109,20 @@ class Sight:
 
 @wp.func
 def look(
-    surface: Surfaces, frame: Frames, b: int, node: int, line: wp.vec4, iz: wp.vec2, one: int, other: int, start: float,
-    beside: wp.vec2,
-) -> Sight:  # fmt: skip
-    """Looks along a line of the faces `one` and `other` (-1: none), whose 1/z at its ends is `iz`, and at a point beside it."""
+    frame: Frames, b: int, node: int, line: wp.vec4, iz: wp.vec2, by: wp.vec4i, part: int, start: float, beside: wp.vec2
+) -> Sight:
+    """Looks along a line `by` its `makers`, the first of which is of a `part`, whose 1/z at its ends is `iz`, and at a point
+    beside it."""
     s = Sight()
     s.end = start
     s.then = 1.0
     s.behind = -1
-    part = surface[0].part[one]
     n = node
     while n > EMPTY and s.end < 1.0:
         entry = frame[0].nodes[b, n - EMPTY - 1]
-        n = entry[1]
+        n = entry[3]
         f = entry[0]
-        if not passed_over(surface, f, one, other):
+        if not passed_over(entry, by):
             s.others += 1
             t = frame[0].setup[b, f]
             w = weights(t, beside[0], beside[1])
@@ -135,7 +131,7 @@ def look(
                 s.behind = f
                 s.iz = w_sum
             limit = iz
-            if surface[0].part[f] == part:
+            if entry[2] == part:
                 limit = ITSELF * iz
             span = cover(frame, b, f, t, line, limit)
             if span[0] < span[1]:
@@ -148,9 +144,9 @@ def look(
 
 @wp.func
 def seen_until(
-    surface: Surfaces, frame: Frames, b: int, node: int, line: wp.vec4, outer: int, but: int, start: float, end: float
+    frame: Frames, b: int, node: int, line: wp.vec4, outer: int, by: wp.vec4i, start: float, end: float
 ) -> float:
-    """Until where, from `start` on, the face `outer` stays what is seen along a line; at most `end`."""
+    """Until where, from `start` on, the face `outer` stays what is seen along a line `by` its `makers`; at most `end`."""
     iz = wp.vec2(0.0, 0.0)
     until = end
     if outer >= 0:
@@ -162,8 +158,8 @@ def seen_until(
     n = node
     while n > EMPTY:
         entry = frame[0].nodes[b, n - EMPTY - 1]
-        n = entry[1]
-        if entry[0] != outer and not passed_over(surface, entry[0], but, -1):
+        n = entry[3]
+        if entry[0] != outer and not passed_over(entry, by):
             span = cover(frame, b, entry[0], frame[0].setup[b, entry[0]], line, iz)
             if span[0] < span[1] and span[0] > start + SHORT:
                 until = wp.min(until, span[0])
@@ -233,6 +229,8 @@ def add_seen(
     iz = own
     if (frame[0].facing[b, inner] & NARROW) == 0:  # else its plane has few digits
         iz = depths_along(frame[0].setup[b, inner], inside)
+    by = makers(surface, inner, outer)
+    part = surface[0].part[inner]
     looked_up = kind == OUTLINE or kind == BORDER or kind == NEAR
     behind = outer
     fold = wp.where(kind == OUTLINE, outer, -1)
@@ -240,7 +238,7 @@ def add_seen(
     rounds = int(0)
     while start < 1.0 - SHORT and rounds < ROUNDS:
         rounds += 1
-        s = look(surface, frame, b, node, inside, iz, inner, outer, start, along(outside, start + 2.0 * SHORT))
+        s = look(frame, b, node, inside, iz, by, part, start, along(outside, start + 2.0 * SHORT))
         if s.end > start + SHORT:
             start = s.end
         else:
@@ -248,7 +246,7 @@ def add_seen(
             if looked_up:
                 behind = s.behind
                 if s.others > 1:
-                    end = seen_until(surface, frame, b, node, outside, behind, inner, start, end)
+                    end = seen_until(frame, b, node, outside, behind, makers(surface, inner, -1), start, end)
             p = along(line, start)
             q = along(line, end)
             piece = wp.vec4(p[0], p[1], q[0], q[1])
@@ -259,34 +257,31 @@ def add_seen(
 
 @wp.kernel
 def trace_edges(
-    first: int, surface: Surfaces, frame: Frames,
+    first: int, surface: Surfaces, frame: Frames, many: int,
     color: wp.array3d(dtype=wp.vec3), depth: wp.array3d(dtype=float), masks: wp.array4d(dtype=float),
 ):  # fmt: skip
-    """(batch, E): what is seen of each edge at which colours may jump."""
-    i, e = wp.tid()
+    """(batch, many): what is seen of the edges that `mark_edges` kept, every many-th of them."""
+    i, j = wp.tid()
     b = first + i
-    sides = edge_sides(surface, frame, b, e)
-    if sides[0] == 0:
-        return
-    line = edge_line(surface, frame, b, e, sides[3])
-    if line[0] == line[2] and line[1] == line[3]:
-        return
-    ends = edge_depths(surface, frame, b, e, sides[3], line)
-    steps = first_stride(line)
-    while steps[0] < 1.0:
-        after = stride(line, steps)
-        t = wp.min(after[0], 1.0)
-        p = along(line, steps[0])
-        q = along(line, t)
-        m = 0.5 * (p + q)
-        x = wp.clamp(int(m[0]), 0, frame[0].lists.shape[2] - 1)
-        y = wp.clamp(int(m[1]), 0, frame[0].lists.shape[1] - 1)
-        piece = wp.vec4(p[0], p[1], q[0], q[1])
-        iz = wp.vec2(ends[0] + steps[0] * (ends[1] - ends[0]), ends[0] + t * (ends[1] - ends[0]))
-        marked = frame[0].lists[b, y, x] != UNMARKED and wp.length_sq(q - p) > 1.0e-9
-        if marked and not surely_hidden(frame[0].zbuffer, b, y, x, wp.max(iz)):
-            add_seen(surface, frame, b, y, x, sides[1], sides[2], sides[0], piece, iz, color, depth, masks)
-        steps = after
+    for e in range(j, frame[0].used[b, 3], many):
+        sides = frame[0].sides[b, e]
+        line = frame[0].runs[b, e]
+        ends = frame[0].ends[b, e]
+        steps = first_stride(line)
+        while steps[0] < 1.0:
+            after = stride(line, steps)
+            t = wp.min(after[0], 1.0)
+            p = along(line, steps[0])
+            q = along(line, t)
+            m = 0.5 * (p + q)
+            x = wp.clamp(int(m[0]), 0, frame[0].lists.shape[2] - 1)
+            y = wp.clamp(int(m[1]), 0, frame[0].lists.shape[1] - 1)
+            piece = wp.vec4(p[0], p[1], q[0], q[1])
+            iz = wp.vec2(ends[0] + steps[0] * (ends[1] - ends[0]), ends[0] + t * (ends[1] - ends[0]))
+            if frame[0].lists[b, y, x] != UNMARKED and wp.length_sq(q - p) > 1.0e-9:
+                if not surely_hidden(frame[0].zbuffer, b, y, x, wp.max(iz)):
+                    add_seen(surface, frame, b, y, x, sides[1], sides[2], sides[0], piece, iz, color, depth, masks)
+            steps = after
 
 
 @wp.func
@@ -374,13 +369,13 @@ def trace_curves(
         n = frame[0].lists[b, y, x]
         while n > EMPTY:
             entry = frame[0].nodes[b, n - EMPTY - 1]
-            n = entry[1]
+            n = entry[3]
             f = entry[0]
             if (frame[0].facing[b, f] & CLIPPED) != 0:
                 cross_faces(surface, frame, b, y, x, f, -1, color, depth, masks)
             m = n
             while m > EMPTY:
                 other = frame[0].nodes[b, m - EMPTY - 1]
-                m = other[1]
-                if surface[0].part[other[0]] != surface[0].part[f]:
+                m = other[3]
+                if other[2] != entry[2]:
                     cross_faces(surface, frame, b, y, x, f, other[0], color, depth, masks)

@@ -53,9 +53,11 @@ class Frame:
     h (batch, V), shade (batch, C): projected vertices, lit corners; setup, facing (batch, F); median (batch, F), of narrow faces:
     the middle x, y, and the longest median over its squared length; zbuffer (batch, H, W).
     lists (batch, H, W): of each pixel in which its centre does not tell all, the faces that meet it, as the first node; nodes
-    (batch, N): face, next. marked (batch, H W): the pixels that have a list.
+    (batch, N): face, its convex solid, its part, next. marked (batch, H W): the pixels that have a list.
+    sides, runs, ends (batch, E): of each edge that is on the image and at which colours may jump, in any order, what `edge_sides`,
+    `edge_line` and `edge_depths` say.
     pieces (batch, P): inner face, outer face or -1, kind, pixel; lines (batch, P): their ends x0, y0, x1, y1, the inner face on
-    the left of one who goes along (with y down). used (batch, 3): how many nodes, pieces and marked pixels there are.
+    the left of one who goes along (with y down). used (batch, 4): how many nodes, pieces, marked pixels and edges there are.
     background colour; near distance [m]; whether `depth` is the mean of 1/z over a pixel or the depth at its centre;
     whether vertices move freely: then edges between faces that are shaded alike count too, so that each face has its exact area.
     """
@@ -68,7 +70,10 @@ class Frame:
     zbuffer: wp.array3d(dtype=wp.int64)
     lists: wp.array3d(dtype=int)
     marked: wp.array2d(dtype=int)
-    nodes: wp.array2d(dtype=wp.vec2i)
+    nodes: wp.array2d(dtype=wp.vec4i)
+    sides: wp.array2d(dtype=wp.vec4i)
+    runs: wp.array2d(dtype=wp.vec4)
+    ends: wp.array2d(dtype=wp.vec2)
     pieces: wp.array2d(dtype=wp.vec4i)
     lines: wp.array2d(dtype=wp.vec4)
     used: wp.array2d(dtype=int)
