@@ -88,6 +88,35 @@ class DeviceMesh:
         return self._wanted[key]
 
 
+class Frames:
+    """The `types.Frame`s of a batch: where each image's kernels find their numbers.
+
+    Args:
+        frame: what all have in common.
+    """
+
+    def __init__(self, frame: Any, batch: int, device: str) -> None:
+        values = np.repeat(np.array([frame.numpy_value()], types.Frame.numpy_dtype()), batch)
+        self.array = wp.array(values, dtype=types.Frame, device=device)
+        self._on_host = not self.array.device.is_cuda
+        self._values = self.array.numpy() if self._on_host else values  # on the host, the kernels' own memory
+        self._images = np.arange(batch, dtype=np.uint64)
+
+    def point(self, **tensors: Tensor | None) -> None:
+        """Point fields at tensors (batch, …), contiguous, which the caller keeps alive; at nothing: None."""
+        for name, tensor in tensors.items():
+            field = self._values[name]
+            if tensor is None:
+                field["data"] = 0
+                continue
+            size = wp.types.type_size_in_bytes(types.Frame.vars[name].type.dtype)
+            each = tensor[0].nbytes
+            field["data"] = np.uint64(tensor.data_ptr()) + self._images * np.uint64(each)
+            field["shape"][:, 0], field["strides"][:, 0], field["ndim"] = each // size, size, 1
+        if not self._on_host:
+            self.array.assign(self._values)
+
+
 class Image:
     """A batch of images: buffers (z-buffer, face setups, projected vertices), slots for what comes and goes, and recorded
     launches. One forward pass owns it until its backward pass can no longer come.
@@ -102,50 +131,37 @@ class Image:
         self.lock = threading.Lock()
         self._launches: dict[tuple, Launches] = {}
         self._buffers()
-        shape, device = (self.batch, self.height, self.width), mesh.settings.device
-        slot = lambda shape, dtype: Slot(shape, dtype, device)  # noqa: E731
-        planes = (self.batch, mesh.mask_count, self.height, self.width)
-        self.color, self.depth, self.masks = slot((*shape, 3), wp.vec3), slot(shape, wp.float32), slot(planes, wp.float32)
-        self.g_color, self.g_depth = slot((*shape, 3), wp.vec3), slot(shape, wp.float32)
-        self.g_masks = slot(planes, wp.float32)
+        slot = lambda shape, dtype: Slot(shape, dtype, mesh.settings.device)  # noqa: E731
         self.inputs = [slot(s, d) for s, d in inputs]
         self.g_inputs = [slot((self.batch, *s[1:]), d) for s, d in inputs]
 
+    def _new(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        return torch.empty(self.batch, *shape, dtype=dtype, device=self.mesh.settings.device)
+
     def _buffers(self) -> None:
-        m, settings = self.mesh.mesh, self.mesh.settings
-        new = lambda *shape, **kw: torch.empty(self.batch, *shape, device=settings.device, **kw)  # noqa: E731
+        m, settings, new, word = self.mesh.mesh, self.mesh.settings, self._new, torch.int32
+        faces, edges, pixels = len(m.faces), len(m.edges), self.height * self.width
         self.h, self.shade = new(int(m.vertex_start[-1]), 3), new(int(m.corner_start[-1]), 3)
         self.g_h, self.g_shade = torch.empty_like(self.h), torch.empty_like(self.shade)
-        self.setup, self.facing = new(len(m.faces), 11), new(len(m.faces), dtype=torch.int32)
-        self.median = new(len(m.faces), 4)
-        pixels = (self.height, self.width)
-        self.zbuffer, self.lists = new(*pixels, dtype=torch.int64), new(*pixels, dtype=torch.int32)
-        self.marked, self.used = new(self.height * self.width, dtype=torch.int32), new(4, dtype=torch.int32)
-        self.sides, self.runs, self.ends = new(len(m.edges), 4, dtype=torch.int32), new(len(m.edges), 4), new(len(m.edges), 2)
-        self.links = new(self.height, self.width, dtype=torch.int32)
-        self.frame = types.Frame()
-        self.frame.h, self.frame.shade = array(self.h, wp.vec3), array(self.shade, wp.vec3)
-        self.frame.setup, self.frame.facing = array(self.setup, types.Setup), array(self.facing)
-        self.frame.zbuffer, self.frame.lists, self.frame.used = array(self.zbuffer), array(self.lists), array(self.used)
-        self.frame.marked, self.frame.median = array(self.marked), array(self.median, wp.vec4)
-        self.frame.sides, self.frame.runs = array(self.sides, wp.vec4i), array(self.runs, wp.vec4)
-        self.frame.ends = array(self.ends, wp.vec2)
-        self.frame.background = wp.vec3(*settings.background)
-        self.frame.near, self.frame.mean_depth = settings.near, int(settings.mean_depth)
-        self.frame.free = int(self.mesh.free)
         self.arrays = [array(x, wp.vec3) for x in (self.h, self.shade, self.g_h, self.g_shade)]
-        self._room(self.lists[0].numel() // 2 + 4 * len(m.faces), self.lists[0].numel() // 4 + 2 * len(m.edges))
+        self.setup, self.facing, self.median = new(faces, 11), new(faces, dtype=word), new(faces, 4)
+        self.zbuffer, self.lists = new(pixels, dtype=torch.int64), new(pixels, dtype=word)
+        self.marked, self.used = new(pixels, dtype=word), new(4, dtype=word)
+        self.sides, self.runs, self.ends = new(edges, 4, dtype=word), new(edges, 4), new(edges, 2)
+        frame = types.Frame()
+        frame.width, frame.height, frame.mask_count = self.width, self.height, self.mesh.mask_count
+        frame.background, frame.near = wp.vec3(*settings.background), settings.near
+        frame.mean_depth, frame.free = int(settings.mean_depth), int(self.mesh.free)
+        self.frames = Frames(frame, self.batch, settings.device)
+        self.frames.point(**{n: x for n, x in vars(self).items() if isinstance(x, Tensor)})
+        self._room(pixels // 2 + 4 * faces, pixels // 4 + 2 * edges)
 
     def _room(self, nodes: int, pieces: int) -> None:
         """Room for so many nodes of lists and pieces of edges, an image."""
-        new = lambda *shape, **kw: torch.empty(self.batch, *shape, device=self.h.device, **kw)  # noqa: E731
-        self.nodes = new(nodes, 4, dtype=torch.int32)
-        self.pieces, self.lines = new(pieces, 4, dtype=torch.int32), new(pieces, 4)
-        self.frame.nodes, self.frame.pieces = array(self.nodes, wp.vec4i), array(self.pieces, wp.vec4i)
-        self.frame.lines = array(self.lines, wp.vec4)
-        self.frames: Any = wp.array([self.frame], dtype=types.Frame, device=str(self.h.device))
+        self.nodes = self._new(nodes, 4, dtype=torch.int32)
+        self.pieces, self.lines = self._new(pieces, 4, dtype=torch.int32), self._new(pieces, 4)
+        self.frames.point(nodes=self.nodes, pieces=self.pieces, lines=self.lines)
         self.bytes = sum(x.nbytes for x in vars(self).values() if isinstance(x, Tensor))
-        self._launches.clear()
 
     def _fits(self) -> bool:
         """Whether there was room for all nodes and pieces. If not, there will be."""
@@ -168,32 +184,31 @@ class Image:
         (batch, H, W)."""
         for slot, x in zip(self.inputs, inputs.values(), strict=True):
             slot.bind(x)
-        color, depth, masks = (torch.empty(s.shape, device=self.h.device) for s in (self.color, self.depth, self.masks))
-        for slot, x in zip((self.color, self.depth, self.masks), (color, depth, masks), strict=True):
-            slot.bind(x)
+        size = (self.height, self.width)
+        color, depth, masks = self._new(*size, 3), self._new(*size), self._new(self.mesh.mask_count, *size)
+        links = self._new(*size, dtype=torch.int32)
+        self.frames.point(color=color, depth=depth, masks=masks, links=links)
         self._draw(project)
         self.check(inputs)
         while not self._fits():
             self._draw(project)
-        return color, depth, masks, self.links.clone()
+        return color, depth, masks, links
 
     def _draw(self, project: Callable[[Image], list[Job]]) -> None:
         for x in (self.zbuffer, self.lists, self.used):
             x.zero_()
 
         def jobs() -> list[Job]:
-            surface, frame, m = self.mesh.surfaces, self.frames, self.mesh.mesh
-            out = (self.color.array, self.depth.array, self.masks.array)
-            zbuffer, mean = array(self.zbuffer), int(self.mesh.settings.mean_depth)
+            both, m = (self.mesh.surfaces, self.frames.array), self.mesh.mesh
             return [
                 *project(self),
-                (fill.fill, len(m.faces), (surface, frame, zbuffer)),
-                (fill.mark_edges, len(m.edges), (surface, frame)),
-                (fill.mark_crossings, self.height, (surface, frame, zbuffer)),
-                (fill.list_faces, len(m.faces), (surface, frame, array(self.lists))),
-                (pixels.resolve, self.height, (surface, frame, zbuffer, self.mesh.face_link, mean, *out, array(self.links))),
-                (trace.trace_edges, STRIDE, (surface, frame, STRIDE, *out)),
-                (trace.trace_curves, STRIDE, (surface, frame, STRIDE, *out)),
+                (fill.fill, len(m.faces), both),
+                (fill.mark_edges, len(m.edges), both),
+                (fill.mark_crossings, self.height, both),
+                (fill.list_faces, len(m.faces), both),
+                (pixels.resolve, self.height, (*both, self.mesh.face_link)),
+                (trace.trace_edges, STRIDE, (*both, STRIDE)),
+                (trace.trace_curves, STRIDE, (*both, STRIDE)),
             ]
 
         self.play(("draw",), jobs)
@@ -202,8 +217,7 @@ class Image:
         """Adjoint of `draw`; `finish` that of the projection, from g_h and g_shade on. `key`: what the launches depend on,
         beside which gradients come."""
         held = [None if g is None else g.contiguous() for g in grads]
-        for slot, g in zip((self.g_color, self.g_depth, self.g_masks), held, strict=True):
-            slot.bind(g)
+        self.frames.point(**dict(zip(("g_color", "g_depth", "g_masks"), held, strict=True)))
         self.g_h.zero_()
         self.g_shade.zero_()
         has = tuple(g is not None for g in grads)
@@ -211,18 +225,13 @@ class Image:
 
     def _adjoint(self, wanted: tuple, has_color: bool, has_depth: bool, has_masks: bool) -> list[Job]:
         faces, moves = wanted
-        surface, frame, masks = self.mesh.surfaces, self.frames, self.mesh.mask_count * has_masks
-        _, _, g_h, g_shade = self.arrays
-        gc, gd, gm = self.g_color.array, self.g_depth.array, self.g_masks.array
+        both = (self.mesh.surfaces, self.frames.array)
         jobs: list[Job] = []
         if has_color or has_depth:
-            by, mean = (int(has_color), int(has_depth)), int(self.mesh.settings.mean_depth)
-            inside = (surface, frame, array(self.zbuffer), faces, mean, gc, gd, *by, self.width, g_h, g_shade)
-            jobs.append((pixels.pull_back_interior, self.height, inside))
-        by = int(has_color), int(has_depth and self.mesh.settings.mean_depth)
-        if any(by) or (moves and masks):
-            beside = (surface, frame, faces, STRIDE, gc, gd, gm, *by, masks, g_h, g_shade)
-            jobs.append((pieces.pull_back_pieces, STRIDE, beside))
+            jobs.append((pixels.pull_back_interior, self.height, (*both, faces, int(has_color), int(has_depth))))
+        has = int(has_color), int(has_depth and self.mesh.settings.mean_depth), int(has_masks and self.mesh.mask_count > 0)
+        if any(has[:2]) or (moves and has[2]):
+            jobs.append((pieces.pull_back_pieces, STRIDE, (*both, faces, STRIDE, *has)))
         return jobs
 
     def play(self, key: tuple, jobs: Callable[[], list[Job]]) -> None:

@@ -33,16 +33,16 @@ def edge_sides(surface: Surfaces, frame: Frames, b: int, e: int) -> wp.vec4i:
     face is the outer one of a SEAM, the one without area beside an OUTLINE, else -1."""
     f1 = surface[0].edges[e, 2]
     f2 = surface[0].edges[e, 3]
-    seen1 = frame[0].facing[b, f1]
+    seen1 = frame[b].facing[f1]
     seen2 = BACK
     if f2 >= 0:
-        seen2 = frame[0].facing[b, f2]
+        seen2 = frame[b].facing[f2]
     front1 = (seen1 & FRONT) != 0
     front2 = (seen2 & FRONT) != 0
     if front1 and front2:
         same = surface[0].edges[e, 4] == surface[0].edges[e, 6] and surface[0].edges[e, 5] == surface[0].edges[e, 7]
-        one_colour = same and has_one_colour(surface, f1) and has_one_colour(surface, f2) and frame[0].mean_depth == 0
-        if one_colour or (same and ((seen1 | seen2) & NARROW) == 0 and frame[0].free == 0):
+        one_colour = same and has_one_colour(surface, f1) and has_one_colour(surface, f2) and frame[b].mean_depth == 0
+        if one_colour or (same and ((seen1 | seen2) & NARROW) == 0 and frame[b].free == 0):
             return wp.vec4i(0, -1, -1, 0)
         return wp.vec4i(SEAM, f1, f2, 0)
     if front1:
@@ -69,16 +69,16 @@ def clip(begin: float, step: float, size: float, t: wp.vec2) -> wp.vec2:
 @wp.func
 def edge_line(surface: Surfaces, frame: Frames, b: int, e: int, backwards: int) -> wp.vec4:
     """Ends (x0, y0, x1, y1) of what lies of an edge before the camera and within the image; all zero if nothing does."""
-    ha = frame[0].h[b, surface[0].edges[e, backwards]]
-    hb = frame[0].h[b, surface[0].edges[e, 1 - backwards]]
-    if ha[2] < frame[0].near and hb[2] < frame[0].near:
+    ha = frame[b].h[surface[0].edges[e, backwards]]
+    hb = frame[b].h[surface[0].edges[e, 1 - backwards]]
+    if ha[2] < frame[b].near and hb[2] < frame[b].near:
         return wp.vec4()
     u0 = float(0.0)
     u1 = float(1.0)
-    if ha[2] < frame[0].near:
-        u0 = (frame[0].near - ha[2]) / (hb[2] - ha[2])
-    if hb[2] < frame[0].near:
-        u1 = (frame[0].near - ha[2]) / (hb[2] - ha[2])
+    if ha[2] < frame[b].near:
+        u0 = (frame[b].near - ha[2]) / (hb[2] - ha[2])
+    if hb[2] < frame[b].near:
+        u1 = (frame[b].near - ha[2]) / (hb[2] - ha[2])
     p = ha + u0 * (hb - ha)
     q = ha + u1 * (hb - ha)
     x = p[0] / p[2]
@@ -86,8 +86,8 @@ def edge_line(surface: Surfaces, frame: Frames, b: int, e: int, backwards: int) 
     dx = q[0] / q[2] - x
     dy = q[1] / q[2] - y
     span = wp.vec2(0.0, 1.0)
-    span = clip(x, dx, float(frame[0].lists.shape[2]), span)
-    span = clip(y, dy, float(frame[0].lists.shape[1]), span)
+    span = clip(x, dx, float(frame[b].width), span)
+    span = clip(y, dy, float(frame[b].height), span)
     if span[0] >= span[1] or wp.abs(dx) + wp.abs(dy) < THIN:
         return wp.vec4()
     return wp.vec4(x + span[0] * dx, y + span[0] * dy, x + span[1] * dx, y + span[1] * dy)
@@ -96,8 +96,8 @@ def edge_line(surface: Surfaces, frame: Frames, b: int, e: int, backwards: int) 
 @wp.func
 def edge_depths(surface: Surfaces, frame: Frames, b: int, e: int, backwards: int, line: wp.vec4) -> wp.vec2:
     """1/z at the ends of `edge_line`: linear on the screen between those of the vertices."""
-    h = frame[0].h[b, surface[0].edges[e, backwards]]
-    g = frame[0].h[b, surface[0].edges[e, 1 - backwards]]
+    h = frame[b].h[surface[0].edges[e, backwards]]
+    g = frame[b].h[surface[0].edges[e, 1 - backwards]]
     d = wp.vec2(line[2] - line[0], line[3] - line[1])
     along = wp.vec3(d[0], d[1], -(d[0] * line[0] + d[1] * line[1]))  # times h: how far from the line's begin, times z
     p = wp.dot(along, h)
@@ -110,29 +110,25 @@ def edge_depths(surface: Surfaces, frame: Frames, b: int, e: int, backwards: int
 
 
 @wp.func
-def surely_hidden(zbuffer: wp.array3d(dtype=wp.int64), b: int, y: int, x: int, iz: float) -> bool:
+def surely_hidden(frame: Frames, b: int, y: int, x: int, iz: float) -> bool:
     """Whether one face is seen all over a pixel, as the pixels at its corners tell, and is nearer than `iz`. A face is convex, so
     what is between pixels' centres that show it shows it, or something nearer."""
-    if y < 1 or x < 1 or y >= zbuffer.shape[1] - 1 or x >= zbuffer.shape[2] - 1:
+    width = frame[b].width
+    if y < 1 or x < 1 or y >= frame[b].height - 1 or x >= width - 1:
         return False
-    k = zbuffer[b, y - 1, x - 1]
-    least = k  # of one face: the farthest
-    f = k & LOW
+    zbuffer = frame[b].zbuffer
+    at = (y - 1) * width + x
+    k0 = zbuffer[at - 1]
+    f = k0 & LOW
     if f == wp.int64(0):
         return False
-    k = zbuffer[b, y - 1, x + 1]
-    least = wp.min(least, k)
-    if (k & LOW) != f:
+    k1 = zbuffer[at + 1]
+    k2 = zbuffer[at + 2 * width - 1]
+    k3 = zbuffer[at + 2 * width + 1]
+    if (k1 & LOW) != f or (k2 & LOW) != f or (k3 & LOW) != f:
         return False
-    k = zbuffer[b, y + 1, x - 1]
-    least = wp.min(least, k)
-    if (k & LOW) != f:
-        return False
-    k = zbuffer[b, y + 1, x + 1]
-    least = wp.min(least, k)
-    if (k & LOW) != f:
-        return False
-    return wp.cast(int(least >> wp.int64(32)), float) > ITSELF * iz
+    farthest = wp.min(wp.min(k0, k1), wp.min(k2, k3))  # of one face, keys sort by 1/z
+    return wp.cast(int(farthest >> wp.int64(32)), float) > ITSELF * iz
 
 
 @wp.func
@@ -213,8 +209,8 @@ def belongs(surface: Surfaces, f: int, inner: int, outer: int, otherwise: bool) 
 def signed_area(surface: Surfaces, frame: Frames, b: int, piece: wp.vec4i, line: wp.vec4) -> float:
     """`shadow` of a piece in its pixel, by which the jump from its outer to its inner face is added: negative if the centre of
     the pixel is on the inner side."""
-    y = piece[3] / frame[0].lists.shape[2]
-    x = piece[3] - y * frame[0].lists.shape[2]
+    y = piece[3] / frame[b].width
+    x = piece[3] - y * frame[b].width
     cx = float(x) + 0.5
     cy = float(y) + 0.5
     normal = outwards(line)
@@ -224,7 +220,7 @@ def signed_area(surface: Surfaces, frame: Frames, b: int, piece: wp.vec4i, line:
     if piece[2] == CURVE or piece[2] == NEAR:
         close = 10.0 * THIN  # where planes meet at a small angle, digits are few
     if wp.abs(aside) < close:
-        inside = belongs(surface, face_at(frame[0].zbuffer, b, y, x), piece[0], piece[1], inside)
+        inside = belongs(surface, face_at(frame[b].zbuffer, piece[3]), piece[0], piece[1], inside)
     area = shadow(line[0] - cx, line[1] - cy, line[2] - cx, line[3] - cy)
     if inside:
         return -area

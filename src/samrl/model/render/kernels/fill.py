@@ -85,23 +85,23 @@ def longest_median(frame: Frames, b: int, f: int, p0: wp.vec2, p1: wp.vec2, p2: 
         m = p2 - middle
         tip = 2 * TIP
     m = m / (1.5 * wp.length_sq(m))
-    frame[0].median[b, f] = wp.vec4(middle[0] + rx, middle[1] + ry, m[0], m[1])
+    frame[b].median[f] = wp.vec4(middle[0] + rx, middle[1] + ry, m[0], m[1])
     return tip
 
 
 @wp.kernel
-def fill(first: int, surface: Surfaces, frame: Frames, zbuffer: wp.array3d(dtype=wp.int64)):
+def fill(first: int, surface: Surfaces, frame: Frames):
     """(batch, F): sets each face up and writes the pixels whose centre it covers. A key is (bits of 1/z, face + 1), so that
     the greatest key is the nearest face: positive floats sort like their bits."""
     i, f = wp.tid()
     b = first + i
     corner = surface[0].faces[f]
-    h0 = frame[0].h[b, corner[0]]
-    h1 = frame[0].h[b, corner[1]]
-    h2 = frame[0].h[b, corner[2]]
-    frame[0].facing[b, f] = BACK
+    h0 = frame[b].h[corner[0]]
+    h1 = frame[b].h[corner[1]]
+    h2 = frame[b].h[corner[2]]
+    frame[b].facing[f] = BACK
     far = wp.max(h0[2], wp.max(h1[2], h2[2]))
-    if far < frame[0].near:
+    if far < frame[b].near:
         return
     origin = h0
     if h1[2] == far:
@@ -117,15 +117,18 @@ def fill(first: int, surface: Surfaces, frame: Frames, zbuffer: wp.array3d(dtype
     n1 = wp.cross(h2, h0)
     n2 = wp.cross(h0, h1)
     volume = wp.dot(h0, n0)  # twice the signed area times the depths; negative where the outside is seen
-    rows = float(zbuffer.shape[1])
-    columns = float(zbuffer.shape[2])
+    zbuffer = frame[b].zbuffer
+    width = frame[b].width
+    height = frame[b].height
+    rows = float(height)
+    columns = float(width)
     box = wp.vec4(-rx, columns - rx, -ry, rows - ry)
     seen = int(FRONT)
-    if wp.min(h0[2], wp.min(h1[2], h2[2])) >= frame[0].near:
+    if wp.min(h0[2], wp.min(h1[2], h2[2])) >= frame[b].near:
         box = bounds(h0, h1, h2)
         area = wp.abs(volume) / (h0[2] * h1[2] * h2[2])  # twice the area
         if area < THIN * (box[1] - box[0] + box[3] - box[2]):
-            frame[0].facing[b, f] = DEGENERATE
+            frame[b].facing[f] = DEGENERATE
             return
         p0 = wp.vec2(h0[0], h0[1]) / h0[2]
         p1 = wp.vec2(h1[0], h1[1]) / h1[2]
@@ -137,12 +140,12 @@ def fill(first: int, surface: Surfaces, frame: Frames, zbuffer: wp.array3d(dtype
         seen = FRONT | CLIPPED
     if volume >= 0.0:
         return
-    frame[0].facing[b, f] = seen
+    frame[b].facing[f] = seen
     n0 = n0 / volume
     n1 = n1 / volume
     n2 = n2 / volume
     t = Setup(n0[0], n0[1], n0[2], n1[0], n1[1], n1[2], n2[0], n2[1], n2[2], rx, ry)
-    frame[0].setup[b, f] = t
+    frame[b].setup[f] = t
     left = wp.max(box[0], -rx) - THIN
     right = wp.min(box[1], columns - rx) + THIN
     first_row = int(wp.ceil(wp.max(box[2] + ry, 0.0) - 0.5 - THIN))
@@ -150,28 +153,28 @@ def fill(first: int, surface: Surfaces, frame: Frames, zbuffer: wp.array3d(dtype
     limits = row_limits(t, THIN)  # a hair's breadth, so that no centre falls between two faces
     slope = n0[0] + n1[0] + n2[0]
     key_low = wp.int64(f + 1)
-    nearest = 1.0 / frame[0].near
-    for y in range(wp.max(first_row, 0), wp.min(last_row, zbuffer.shape[1] - 1) + 1):
+    nearest = 1.0 / frame[b].near
+    for y in range(wp.max(first_row, 0), wp.min(last_row, height - 1) + 1):
         dy = float(y) + 0.5 - ry
         span = row_span(t, limits, dy, left, right)
         if span[0] <= span[1]:
             begin = wp.max(int(wp.ceil(span[0] + rx - 0.5)), 0)
-            end = wp.min(int(wp.floor(span[1] + rx - 0.5)), zbuffer.shape[2] - 1)
+            end = wp.min(int(wp.floor(span[1] + rx - 0.5)), width - 1)
             base = (n0[1] + n1[1] + n2[1]) * dy + n0[2] + n1[2] + n2[2]
             for x in range(begin, end + 1):
                 iz = base + slope * (float(x) + 0.5 - rx)
                 if iz > 0.0 and iz < nearest:
                     key = (wp.int64(wp.cast(iz, wp.int32)) << wp.int64(32)) | key_low
-                    if key > zbuffer[b, y, x]:
-                        wp.atomic_max(zbuffer, b, y, x, key)
+                    if key > zbuffer[y * width + x]:
+                        wp.atomic_max(zbuffer, y * width + x, key)
 
 
 @wp.func
-def mark(frame: Frames, b: int, y: int, x: int):
+def mark(frame: Frames, b: int, pixel: int):
     """Begins the list of a pixel, and keeps the pixel."""
-    if frame[0].lists[b, y, x] == UNMARKED:
-        if wp.atomic_exch(frame[0].lists, b, y, x, EMPTY) == UNMARKED:
-            frame[0].marked[b, wp.atomic_add(frame[0].used, b, 2, 1)] = y * frame[0].lists.shape[2] + x
+    if frame[b].lists[pixel] == UNMARKED:
+        if wp.atomic_exch(frame[b].lists, pixel, EMPTY) == UNMARKED:
+            frame[b].marked[wp.atomic_add(frame[b].used, 2, 1)] = pixel
 
 
 @wp.kernel
@@ -186,10 +189,10 @@ def mark_edges(first: int, surface: Surfaces, frame: Frames):
     if line[0] == line[2] and line[1] == line[3]:
         return
     ends = edge_depths(surface, frame, b, e, sides[3], line)
-    n = wp.atomic_add(frame[0].used, b, 3, 1)
-    frame[0].sides[b, n] = sides
-    frame[0].runs[b, n] = line
-    frame[0].ends[b, n] = ends
+    n = wp.atomic_add(frame[b].used, 3, 1)
+    frame[b].sides[n] = sides
+    frame[b].runs[n] = line
+    frame[b].ends[n] = ends
     if surface[0].moves[surface[0].edges[e, 2]] == 0:
         return
     steps = first_stride(line)
@@ -197,11 +200,11 @@ def mark_edges(first: int, surface: Surfaces, frame: Frames):
         after = stride(line, steps)
         t = wp.min(after[0], 1.0)
         middle = 0.5 * (steps[0] + t)
-        x = wp.clamp(int(line[0] + middle * (line[2] - line[0])), 0, frame[0].lists.shape[2] - 1)
-        y = wp.clamp(int(line[1] + middle * (line[3] - line[1])), 0, frame[0].lists.shape[1] - 1)
+        x = wp.clamp(int(line[0] + middle * (line[2] - line[0])), 0, frame[b].width - 1)
+        y = wp.clamp(int(line[1] + middle * (line[3] - line[1])), 0, frame[b].height - 1)
         nearest = ends[0] + wp.where(ends[1] > ends[0], t, steps[0]) * (ends[1] - ends[0])
-        if not surely_hidden(frame[0].zbuffer, b, y, x, nearest):
-            mark(frame, b, y, x)
+        if not surely_hidden(frame, b, y, x, nearest):
+            mark(frame, b, y * frame[b].width + x)
         steps = after
 
 
@@ -215,10 +218,10 @@ def may_cross(surface: Surfaces, frame: Frames, b: int, f: int, other: int) -> b
     clipped = int(0)
     if f >= 0:
         moves += surface[0].moves[f]
-        clipped += frame[0].facing[b, f] & CLIPPED
+        clipped += frame[b].facing[f] & CLIPPED
     if other >= 0:
         moves += surface[0].moves[other]
-        clipped += frame[0].facing[b, other] & CLIPPED
+        clipped += frame[b].facing[other] & CLIPPED
     if moves == 0:
         return False
     if clipped != 0:
@@ -229,77 +232,82 @@ def may_cross(surface: Surfaces, frame: Frames, b: int, f: int, other: int) -> b
 
 
 @wp.func
-def mark_both(surface: Surfaces, frame: Frames, b: int, y: int, x: int, f: int, v: int, u: int, other: int):
+def mark_both(surface: Surfaces, frame: Frames, b: int, f: int, other: int, pixel: int, beside: int):
     """Marks two pixels if their faces may cross."""
     if other != f:
         if may_cross(surface, frame, b, f, other):
-            mark(frame, b, y, x)
-            mark(frame, b, v, u)
+            mark(frame, b, pixel)
+            mark(frame, b, beside)
 
 
 @wp.kernel
-def mark_crossings(first: int, surface: Surfaces, frame: Frames, zbuffer: wp.array3d(dtype=wp.int64)):
+def mark_crossings(first: int, surface: Surfaces, frame: Frames):
     """(batch, H): marks neighbouring pixels whose faces may cross. At the image's border, where there is nothing to be seen on
     one side, two pixels along it count as neighbours."""
     i, y = wp.tid()
     b = first + i
-    rows = zbuffer.shape[1]
-    columns = zbuffer.shape[2]
-    below = wp.min(y + 1, rows - 1)
-    f = face_at(zbuffer, b, y, 0)  # this pixel, and around it: right, below left, below, below right
-    f_left = face_at(zbuffer, b, below, 0)
+    zbuffer = frame[b].zbuffer
+    rows = frame[b].height
+    columns = frame[b].width
+    row = y * columns
+    below = wp.min(y + 1, rows - 1) * columns
+    f = face_at(zbuffer, row)  # this pixel, and around it: right, below left, below, below right
+    f_left = face_at(zbuffer, below)
     f_below = f_left
     for x in range(columns):
         right = wp.min(x + 1, columns - 1)
-        f_next = face_at(zbuffer, b, y, right)
-        f_right = face_at(zbuffer, b, below, right)
+        f_next = face_at(zbuffer, row + right)
+        f_right = face_at(zbuffer, below + right)
         if f_next != f or f_left != f or f_below != f or f_right != f:
-            mark_both(surface, frame, b, y, x, f, y, right, f_next)
-            mark_both(surface, frame, b, y, x, f, below, wp.max(x - 1, 0), f_left)
-            mark_both(surface, frame, b, y, x, f, below, x, f_below)
-            mark_both(surface, frame, b, y, x, f, below, right, f_right)
+            mark_both(surface, frame, b, f, f_next, row + x, row + right)
+            mark_both(surface, frame, b, f, f_left, row + x, below + wp.max(x - 1, 0))
+            mark_both(surface, frame, b, f, f_below, row + x, below + x)
+            mark_both(surface, frame, b, f, f_right, row + x, below + right)
         if (y == 0 or y == rows - 1) and x + 2 < columns:
-            mark_both(surface, frame, b, y, x, f, y, x + 2, face_at(zbuffer, b, y, x + 2))
+            mark_both(surface, frame, b, f, face_at(zbuffer, row + x + 2), row + x, row + x + 2)
         if (x == 0 or x == columns - 1) and y + 2 < rows:
-            mark_both(surface, frame, b, y, x, f, y + 2, x, face_at(zbuffer, b, y + 2, x))
+            after = row + 2 * columns + x
+            mark_both(surface, frame, b, f, face_at(zbuffer, after), row + x, after)
         f = f_next
         f_left = f_below
         f_below = f_right
 
 
 @wp.kernel
-def list_faces(first: int, surface: Surfaces, frame: Frames, lists: wp.array3d(dtype=int)):
+def list_faces(first: int, surface: Surfaces, frame: Frames):
     """(batch, F): puts each face on the lists of the marked pixels that it meets. A few lists get a face that passes by a
     corner of the pixel."""
     i, f = wp.tid()
     b = first + i
-    seen = frame[0].facing[b, f]
+    seen = frame[b].facing[f]
     if (seen & FRONT) == 0:
         return
-    t = frame[0].setup[b, f]
+    t = frame[b].setup[f]
     rx = t[9]
     ry = t[10]
-    rows = float(frame[0].lists.shape[1])
-    columns = float(frame[0].lists.shape[2])
+    lists = frame[b].lists
+    width = frame[b].width
+    rows = float(frame[b].height)
+    columns = float(width)
     box = wp.vec4(0.0, columns, 0.0, rows)
     if (seen & CLIPPED) == 0:
         corner = surface[0].faces[f]
-        box = bounds(frame[0].h[b, corner[0]], frame[0].h[b, corner[1]], frame[0].h[b, corner[2]])
+        box = bounds(frame[b].h[corner[0]], frame[b].h[corner[1]], frame[b].h[corner[2]])
         if box[1] < 0.0 or box[3] < 0.0 or box[0] > columns or box[2] > rows:
             return
     left = wp.max(box[0], 0.0) - 0.5 - THIN - rx
     right = wp.min(box[1], columns) + 0.5 + THIN - rx
     first_row = wp.max(int(wp.floor(box[2] - THIN)), 0)
-    last_row = wp.min(int(wp.floor(box[3] + THIN)), frame[0].lists.shape[1] - 1)
+    last_row = wp.min(int(wp.floor(box[3] + THIN)), frame[b].height - 1)
     limits = row_limits(t, 0.5 + THIN)
     for y in range(first_row, last_row + 1):
         span = row_span(t, limits, float(y) + 0.5 - ry, left, right)
         if span[0] <= span[1]:
             begin = wp.max(int(wp.ceil(span[0] + rx - 0.5)), 0)
-            end = wp.min(int(wp.floor(span[1] + rx - 0.5)), frame[0].lists.shape[2] - 1)
+            end = wp.min(int(wp.floor(span[1] + rx - 0.5)), width - 1)
             for x in range(begin, end + 1):
-                if lists[b, y, x] != UNMARKED:
-                    n = wp.atomic_add(frame[0].used, b, 0, 1)
-                    if n < frame[0].nodes.shape[1]:
-                        old = wp.atomic_exch(lists, b, y, x, n + EMPTY + 1)
-                        frame[0].nodes[b, n] = wp.vec4i(f, surface[0].convex[f], surface[0].part[f], old)
+                if lists[y * width + x] != UNMARKED:
+                    n = wp.atomic_add(frame[b].used, 0, 1)
+                    if n < frame[b].nodes.shape[0]:
+                        old = wp.atomic_exch(lists, y * width + x, n + EMPTY + 1)
+                        frame[b].nodes[n] = wp.vec4i(f, surface[0].convex[f], surface[0].part[f], old)

@@ -22,14 +22,14 @@ Mat34 = wp.types.matrix(shape=(3, 4), dtype=wp.float32)
 @wp.func
 def along_row(surface: Surfaces, frame: Frames, b: int, f: int, py: float, flat: bool) -> Mat24:
     """(colour / z, 1/z) of a face where x = 0 in a row, and their slopes along it; of one with one colour, its colour itself."""
-    t = frame[0].setup[b, f]
+    t = frame[b].setup[f]
     k = surface[0].corners[f]
-    c = frame[0].shade[b, k[0]]
+    c = frame[b].shade[k[0]]
     begin = wp.vec4()
     slope = wp.vec4()
     for j in range(3):
         if not flat:
-            c = frame[0].shade[b, k[j]]
+            c = frame[b].shade[k[j]]
         w = wp.vec4(c[0], c[1], c[2], 1.0)
         slope += t[3 * j] * w
         begin += (t[3 * j + 1] * (py - t[10]) + t[3 * j + 2] - t[3 * j] * t[9]) * w
@@ -39,16 +39,19 @@ def along_row(surface: Surfaces, frame: Frames, b: int, f: int, py: float, flat:
 
 
 @wp.kernel
-def resolve(
-    first: int, surface: Surfaces, frame: Frames, zbuffer: wp.array3d(dtype=wp.int64), face_link: wp.array(dtype=int),
-    mean_depth: int,
-    color: wp.array3d(dtype=wp.vec3), depth: wp.array3d(dtype=float), masks: wp.array4d(dtype=float),
-    links: wp.array3d(dtype=int),
-):  # fmt: skip
+def resolve(first: int, surface: Surfaces, frame: Frames, face_link: wp.array(dtype=int)):
     """(batch, H): a row of the image as the pixels' centres show it."""
     i, y = wp.tid()
     b = first + i
-    count = masks.shape[1]
+    zbuffer = frame[b].zbuffer
+    color = frame[b].color
+    depth = frame[b].depth
+    masks = frame[b].masks
+    links = frame[b].links
+    width = frame[b].width
+    pixels = width * frame[b].height
+    mean_depth = frame[b].mean_depth
+    mask_count = frame[b].mask_count
     py = float(y) + 0.5
     last = int(-2)
     bits = int(0)
@@ -57,8 +60,9 @@ def resolve(
     slope = wp.vec4()  # along the row, of colour / z and of 1/z; a colour that is the same all over has no slope, and no 1/z
     begin = wp.vec4()
     flat = bool(True)
-    for x in range(color.shape[2]):
-        f = face_at(zbuffer, b, y, x)
+    for x in range(width):
+        at = y * width + x
+        f = face_at(zbuffer, at)
         px = float(x) + 0.5
         if f != last:
             last = f
@@ -67,60 +71,59 @@ def resolve(
             flat = True
             narrow = False
             slope = wp.vec4()
-            begin = wp.vec4(frame[0].background[0], frame[0].background[1], frame[0].background[2], 0.0)
+            begin = wp.vec4(frame[b].background[0], frame[b].background[1], frame[b].background[2], 0.0)
             if f >= 0:
                 link = face_link[f]
                 flat = has_one_colour(surface, f)
-                narrow = (frame[0].facing[b, f] & NARROW) != 0
+                narrow = (frame[b].facing[f] & NARROW) != 0
                 rows = along_row(surface, frame, b, f, py, flat)
                 begin = rows[0]
                 slope = rows[1]
-        links[b, y, x] = link
+        links[at] = link
         iz = begin[3] + slope[3] * px
         if narrow and not flat:
-            color[b, y, x] = color_of(surface, frame, b, f, px, py)
+            color[at] = color_of(surface, frame, b, f, px, py)
         else:
             z = float(1.0)
             if not flat:
                 z = 1.0 / iz
-            color[b, y, x] = z * wp.vec3(begin[0] + slope[0] * px, begin[1] + slope[1] * px, begin[2] + slope[2] * px)
+            color[at] = z * wp.vec3(begin[0] + slope[0] * px, begin[1] + slope[1] * px, begin[2] + slope[2] * px)
         if mean_depth != 0:
             if narrow:
                 iz = inverse_depth_of(surface, frame, b, f, px, py)
-            depth[b, y, x] = iz
+            depth[at] = iz
         elif f >= 0:
-            depth[b, y, x] = 1.0 / iz
+            depth[at] = 1.0 / iz
         else:
-            depth[b, y, x] = 0.0
-        for m in range(count):
-            masks[b, m, y, x] = float((bits >> m) & 1)
+            depth[at] = 0.0
+        for m in range(mask_count):
+            masks[m * pixels + at] = float((bits >> m) & 1)
 
 
 @wp.func
 def pull_back_run(
-    surface: Surfaces, frame: Frames, b: int, f: int, want: int, moments: Mat34, g_h: wp.array2d(dtype=wp.vec3),
-    g_shade: wp.array2d(dtype=wp.vec3),
-):  # fmt: skip
+    surface: Surfaces, frame: Frames, b: int, f: int, want: int, moments: Mat34
+):
     """What a run of pixels has for a wide face: `moments` is the sum of (dx, dy, 1) ⊗ (z g, z g · colour - gradient by 1/z), with
     dx, dy from the setup's origin. For a gradient e_k = z (g · c_k) - … by w_k, h_k gets -w_k M^-T e (see `shading`)."""
-    t = frame[0].setup[b, f]
+    t = frame[b].setup[f]
     k = surface[0].corners[f]
     v = surface[0].faces[f]
-    c0 = frame[0].shade[b, k[0]]
-    c1 = frame[0].shade[b, k[1]]
-    c2 = frame[0].shade[b, k[2]]
+    c0 = frame[b].shade[k[0]]
+    c1 = frame[b].shade[k[1]]
+    c2 = frame[b].shade[k[2]]
     flat = has_one_colour(surface, f)
     for j in range(3):
         s = wp.vec4(t[3 * j], t[3 * j + 1], t[3 * j + 2], 0.0)
         u = s[0] * moments[0] + s[1] * moments[1] + s[2] * moments[2]  # sum of w_j (z g, …)
         g = wp.vec3(u[0], u[1], u[2])
         if not flat:
-            wp.atomic_add(g_shade, b, k[j], g)
+            wp.atomic_add(frame[b].g_shade, k[j], g)
         if (want & VERTICES) != 0:
             e = wp.vec3(wp.dot(g, c0) - u[3], wp.dot(g, c1) - u[3], wp.dot(g, c2) - u[3])
             if flat:
                 e = wp.vec3(-u[3], -u[3], -u[3])
-            add_vertex(g_h, b, v[j], -shared_vector(t, e), t)
+            add_vertex(frame, b, v[j], -shared_vector(t, e), t)
 
 
 @wp.func
@@ -141,13 +144,16 @@ def wide_moments(t: Setup, c0: wp.vec3, c1: wp.vec3, c2: wp.vec3, flat: bool, g:
 
 @wp.kernel
 def pull_back_interior(
-    first: int, surface: Surfaces, frame: Frames, zbuffer: wp.array3d(dtype=wp.int64), wanted: wp.array(dtype=int),
-    mean_depth: int, g_color: wp.array3d(dtype=wp.vec3), g_depth: wp.array3d(dtype=float), has_color: int, has_depth: int,
-    width: int, g_h: wp.array2d(dtype=wp.vec3), g_shade: wp.array2d(dtype=wp.vec3),
-):  # fmt: skip
+    first: int, surface: Surfaces, frame: Frames, wanted: wp.array(dtype=int), has_color: int, has_depth: int
+):
     """(batch, H): adjoint of `resolve`, along a row. `wanted` (F): bits VERTICES, CORNERS."""
     i, y = wp.tid()
     b = first + i
+    zbuffer = frame[b].zbuffer
+    g_color = frame[b].g_color
+    g_depth = frame[b].g_depth
+    width = frame[b].width
+    mean_depth = frame[b].mean_depth
     py = float(y) + 0.5
     last = int(-1)
     want = int(0)
@@ -163,26 +169,26 @@ def pull_back_interior(
     for x in range(width + 1):
         f = int(-1)
         if x < width:
-            f = face_at(zbuffer, b, y, x)
+            f = face_at(zbuffer, y * width + x)
         px = float(x) + 0.5
         if f != last:
             if want != 0:
                 if flat:
-                    wp.atomic_add(g_shade, b, surface[0].corners[last][0], plain)
+                    wp.atomic_add(frame[b].g_shade, surface[0].corners[last][0], plain)
                 if summed:
-                    pull_back_run(surface, frame, b, last, want, moments, g_h, g_shade)
+                    pull_back_run(surface, frame, b, last, want, moments)
             last = f
             want = 0
             if f >= 0:
                 want = wanted[f]
             if want != 0:
                 flat = has_one_colour(surface, f)
-                narrow = (frame[0].facing[b, f] & NARROW) != 0 and (has_depth != 0 or not flat)
-                t = frame[0].setup[b, f]
+                narrow = (frame[b].facing[f] & NARROW) != 0 and (has_depth != 0 or not flat)
+                t = frame[b].setup[f]
                 k = surface[0].corners[f]
-                c0 = frame[0].shade[b, k[0]]
-                c1 = frame[0].shade[b, k[1]]
-                c2 = frame[0].shade[b, k[2]]
+                c0 = frame[b].shade[k[0]]
+                c1 = frame[b].shade[k[1]]
+                c2 = frame[b].shade[k[2]]
                 summed = (has_depth != 0 and (mean_depth == 0 or not narrow)) or not (flat or narrow)
                 moments = Mat34()
                 plain = wp.vec3()
@@ -190,14 +196,14 @@ def pull_back_interior(
             g = wp.vec3()
             g_iz = float(0.0)
             if has_color != 0:
-                g = g_color[b, y, x]
+                g = g_color[y * width + x]
             if has_depth != 0:
-                g_iz = g_depth[b, y, x]
+                g_iz = g_depth[y * width + x]
                 if mean_depth == 0:
                     iz = (t[0] + t[3] + t[6]) * (px - t[9]) + (t[1] + t[4] + t[7]) * (py - t[10]) + t[2] + t[5] + t[8]
                     g_iz = -g_iz / (iz * iz)
             if narrow:
-                pull_back_face(surface, frame, b, f, want, px, py, g, g_iz * float(mean_depth), g_h, g_shade)
+                pull_back_face(surface, frame, b, f, want, px, py, g, g_iz * float(mean_depth))
             else:
                 plain += g
             if summed:

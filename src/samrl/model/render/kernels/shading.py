@@ -20,7 +20,7 @@ wp.set_module_options({"enable_backward": False, "fast_math": True})
 @wp.func
 def lengthwise(frame: Frames, b: int, f: int, x: float, y: float) -> float:
     """How far along a narrow face's median a point lies, from the face's middle, in shares of the median."""
-    m = frame[0].median[b, f]
+    m = frame[b].median[f]
     return (x - m[0]) * m[2] + (y - m[1]) * m[3]
 
 
@@ -42,8 +42,8 @@ def fold_shares(surface: Surfaces, frame: Frames, b: int, f: int, x: float, y: f
     shares = wp.vec3()
     longest = float(-1.0)
     for k in range(3):
-        p = pixel(frame[0].h[b, v[k]])
-        q = pixel(frame[0].h[b, v[(k + 1) % 3]])
+        p = pixel(frame[b].h[v[k]])
+        q = pixel(frame[b].h[v[(k + 1) % 3]])
         e = wp.vec2(q[0] - p[0], q[1] - p[1])
         if wp.length_sq(e) > longest:
             longest = wp.length_sq(e)
@@ -58,14 +58,14 @@ def fold_shares(surface: Surfaces, frame: Frames, b: int, f: int, x: float, y: f
 def color_of(surface: Surfaces, frame: Frames, b: int, f: int, x: float, y: float) -> wp.vec3:
     """Colour of a face, or of the background (-1), at a point."""
     if f < 0:
-        return frame[0].background
+        return frame[b].background
     k = surface[0].corners[f]
-    c0 = frame[0].shade[b, k[0]]
+    c0 = frame[b].shade[k[0]]
     if k[0] == k[1] and k[1] == k[2]:
         return c0
-    c1 = frame[0].shade[b, k[1]]
-    c2 = frame[0].shade[b, k[2]]
-    seen = frame[0].facing[b, f]
+    c1 = frame[b].shade[k[1]]
+    c2 = frame[b].shade[k[2]]
+    seen = frame[b].facing[f]
     if seen == DEGENERATE:
         m = fold_shares(surface, frame, b, f, x, y)
         return m[0] * c0 + m[1] * c1 + m[2] * c2
@@ -73,7 +73,7 @@ def color_of(surface: Surfaces, frame: Frames, b: int, f: int, x: float, y: floa
         s = lengthwise(frame, b, f, x, y)
         tip = wp.where(seen / TIP == 0, c0, wp.where(seen / TIP == 1, c1, c2))
         return (1.0 / 3.0 - 0.5 * s) * (c0 + c1 + c2) + 1.5 * s * tip
-    w = weights(frame[0].setup[b, f], x, y)
+    w = weights(frame[b].setup[f], x, y)
     return (c0 * w[0] + c1 * w[1] + c2 * w[2]) / (w[0] + w[1] + w[2])
 
 
@@ -82,15 +82,15 @@ def inverse_depth_of(surface: Surfaces, frame: Frames, b: int, f: int, x: float,
     """1/z of a face, 0 of the background, at a point."""
     if f < 0:
         return 0.0
-    seen = frame[0].facing[b, f]
+    seen = frame[b].facing[f]
     if (seen & NARROW) != 0:
         v = surface[0].faces[f]
         s = lengthwise(frame, b, f, x, y)
         iz = float(0.0)
         for j in range(3):
-            iz += (1.0 / 3.0 + s * share_of(seen, j)) / frame[0].h[b, v[j]][2]
+            iz += (1.0 / 3.0 + s * share_of(seen, j)) / frame[b].h[v[j]][2]
         return iz
-    w = weights(frame[0].setup[b, f], x, y)
+    w = weights(frame[b].setup[f], x, y)
     return w[0] + w[1] + w[2]
 
 
@@ -98,7 +98,7 @@ def inverse_depth_of(surface: Surfaces, frame: Frames, b: int, f: int, x: float,
 def inverse_depth_jump(surface: Surfaces, frame: Frames, b: int, inner: int, outer: int, x: float, y: float) -> float:
     """By how much 1/z is greater on the inner face: not at all if the outer one has no area."""
     if outer >= 0:
-        if frame[0].facing[b, outer] == DEGENERATE:
+        if frame[b].facing[outer] == DEGENERATE:
             return 0.0
     return inverse_depth_of(surface, frame, b, inner, x, y) - inverse_depth_of(surface, frame, b, outer, x, y)
 
@@ -114,35 +114,34 @@ def shared_vector(t: Setup, g: wp.vec3) -> wp.vec3:
 
 
 @wp.func
-def add_vertex(g_h: wp.array2d(dtype=wp.vec3), b: int, v: int, g: wp.vec3, t: Setup):
+def add_vertex(frame: Frames, b: int, v: int, g: wp.vec3, t: Setup):
     """Adds a gradient by h about the face's origin as one by h."""
-    wp.atomic_add(g_h, b, v, wp.vec3(g[0], g[1], g[2] - t[9] * g[0] - t[10] * g[1]))
+    wp.atomic_add(frame[b].g_h, v, wp.vec3(g[0], g[1], g[2] - t[9] * g[0] - t[10] * g[1]))
 
 
 @wp.func
-def add_pixel(g_h: wp.array2d(dtype=wp.vec3), b: int, v: int, p: wp.vec3, g: wp.vec3):
+def add_pixel(frame: Frames, b: int, v: int, p: wp.vec3, g: wp.vec3):
     """Adds a gradient by `pixel` (x, y, 1/z) as one by h."""
-    wp.atomic_add(g_h, b, v, p[2] * wp.vec3(g[0], g[1], -(g[0] * p[0] + g[1] * p[1] + g[2] * p[2])))
+    wp.atomic_add(frame[b].g_h, v, p[2] * wp.vec3(g[0], g[1], -(g[0] * p[0] + g[1] * p[1] + g[2] * p[2])))
 
 
 @wp.func
 def pull_back_narrow(
-    surface: Surfaces, frame: Frames, b: int, f: int, want: int, x: float, y: float, g: wp.vec3, g_iz: float,
-    g_h: wp.array2d(dtype=wp.vec3), g_shade: wp.array2d(dtype=wp.vec3),
-):  # fmt: skip
+    surface: Surfaces, frame: Frames, b: int, f: int, want: int, x: float, y: float, g: wp.vec3, g_iz: float
+):
     """`pull_back_face` of a narrow one."""
-    seen = frame[0].facing[b, f]
+    seen = frame[b].facing[f]
     s = lengthwise(frame, b, f, x, y)
     k = surface[0].corners[f]
     v = surface[0].faces[f]
     g_s = float(0.0)
     for j in range(3):
-        wp.atomic_add(g_shade, b, k[j], (1.0 / 3.0 + s * share_of(seen, j)) * g)
+        wp.atomic_add(frame[b].g_shade, k[j], (1.0 / 3.0 + s * share_of(seen, j)) * g)
         if (want & VERTICES) != 0:
-            g_s += share_of(seen, j) * (wp.dot(g, frame[0].shade[b, k[j]]) + g_iz / frame[0].h[b, v[j]][2])
+            g_s += share_of(seen, j) * (wp.dot(g, frame[b].shade[k[j]]) + g_iz / frame[b].h[v[j]][2])
     if (want & VERTICES) == 0:
         return
-    m = frame[0].median[b, f]
+    m = frame[b].median[f]
     axis = wp.vec2(m[2], m[3])  # the median over its squared length
     d = wp.vec2(x - m[0], y - m[1])
     g_middle = -g_s / 3.0 * axis
@@ -150,46 +149,45 @@ def pull_back_narrow(
     for j in range(3):
         share = share_of(seen, j)
         g_p = g_middle + share * g_median
-        add_pixel(g_h, b, v[j], pixel(frame[0].h[b, v[j]]), wp.vec3(g_p[0], g_p[1], (1.0 / 3.0 + s * share) * g_iz))
+        add_pixel(frame, b, v[j], pixel(frame[b].h[v[j]]), wp.vec3(g_p[0], g_p[1], (1.0 / 3.0 + s * share) * g_iz))
 
 
 @wp.func
 def pull_back_face(
-    surface: Surfaces, frame: Frames, b: int, f: int, want: int, x: float, y: float, g: wp.vec3, g_iz: float,
-    g_h: wp.array2d(dtype=wp.vec3), g_shade: wp.array2d(dtype=wp.vec3),
-):  # fmt: skip
+    surface: Surfaces, frame: Frames, b: int, f: int, want: int, x: float, y: float, g: wp.vec3, g_iz: float
+):
     """Adjoint of `color_of` and `inverse_depth_of`, from their gradients g and g_iz. `want`: bits VERTICES, CORNERS."""
     k = surface[0].corners[f]
     one_colour = k[0] == k[1] and k[1] == k[2]
     if one_colour and g_iz == 0.0:
-        wp.atomic_add(g_shade, b, k[0], g)
+        wp.atomic_add(frame[b].g_shade, k[0], g)
         return
-    seen = frame[0].facing[b, f]
+    seen = frame[b].facing[f]
     if seen == DEGENERATE:
         m = fold_shares(surface, frame, b, f, x, y)
         for j in range(3):
-            wp.atomic_add(g_shade, b, k[j], m[j] * g)
+            wp.atomic_add(frame[b].g_shade, k[j], m[j] * g)
         return
     if (seen & NARROW) != 0:
-        pull_back_narrow(surface, frame, b, f, want, x, y, g, g_iz, g_h, g_shade)
+        pull_back_narrow(surface, frame, b, f, want, x, y, g, g_iz)
         return
-    t = frame[0].setup[b, f]
+    t = frame[b].setup[f]
     w = weights(t, x, y)
     z = 1.0 / (w[0] + w[1] + w[2])
     e = wp.vec3()  # gradient by w: through the colour, and through 1/z
     if one_colour:
-        wp.atomic_add(g_shade, b, k[0], g)
+        wp.atomic_add(frame[b].g_shade, k[0], g)
     else:
         e = (
-            wp.vec3(wp.dot(g, frame[0].shade[b, k[0]]), wp.dot(g, frame[0].shade[b, k[1]]), wp.dot(g, frame[0].shade[b, k[2]]))
+            wp.vec3(wp.dot(g, frame[b].shade[k[0]]), wp.dot(g, frame[b].shade[k[1]]), wp.dot(g, frame[b].shade[k[2]]))
             * z
         )
         mean = wp.dot(w, e) * z
         e -= wp.vec3(mean, mean, mean)
         for j in range(3):
-            wp.atomic_add(g_shade, b, k[j], g * (w[j] * z))
+            wp.atomic_add(frame[b].g_shade, k[j], g * (w[j] * z))
     if (want & VERTICES) != 0:
         q = shared_vector(t, e + wp.vec3(g_iz, g_iz, g_iz))
         v = surface[0].faces[f]
         for j in range(3):
-            add_vertex(g_h, b, v[j], -w[j] * q, t)
+            add_vertex(frame, b, v[j], -w[j] * q, t)

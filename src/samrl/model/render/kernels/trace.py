@@ -67,8 +67,8 @@ def cover(frame: Frames, b: int, f: int, t: Setup, line: wp.vec4, iz: wp.vec2) -
     if span[0] >= span[1]:
         return span
     span = cut(cut(cut(span, w[0], v[0]), w[1], v[1]), w[2], v[2])
-    if (frame[0].facing[b, f] & CLIPPED) != 0:
-        span = cut(span, 1.0 / frame[0].near - w_sum, 1.0 / frame[0].near - v_sum)
+    if (frame[b].facing[f] & CLIPPED) != 0:
+        span = cut(span, 1.0 / frame[b].near - w_sum, 1.0 / frame[b].near - v_sum)
     return span
 
 
@@ -119,15 +119,15 @@ def look(
     s.behind = -1
     n = node
     while n > EMPTY and s.end < 1.0:
-        entry = frame[0].nodes[b, n - EMPTY - 1]
+        entry = frame[b].nodes[n - EMPTY - 1]
         n = entry[3]
         f = entry[0]
         if not passed_over(entry, by):
             s.others += 1
-            t = frame[0].setup[b, f]
+            t = frame[b].setup[f]
             w = weights(t, beside[0], beside[1])
             w_sum = w[0] + w[1] + w[2]
-            if w_sum > s.iz and wp.min(w) >= 0.0 and w_sum * frame[0].near < 1.0:
+            if w_sum > s.iz and wp.min(w) >= 0.0 and w_sum * frame[b].near < 1.0:
                 s.behind = f
                 s.iz = w_sum
             limit = iz
@@ -150,17 +150,17 @@ def seen_until(
     iz = wp.vec2(0.0, 0.0)
     until = end
     if outer >= 0:
-        t = frame[0].setup[b, outer]
+        t = frame[b].setup[outer]
         iz = depths_along(t, line)
         span = cover(frame, b, outer, t, line, wp.vec2(0.0, 0.0))
         if span[1] > start + SHORT:
             until = wp.min(until, span[1])
     n = node
     while n > EMPTY:
-        entry = frame[0].nodes[b, n - EMPTY - 1]
+        entry = frame[b].nodes[n - EMPTY - 1]
         n = entry[3]
         if entry[0] != outer and not passed_over(entry, by):
-            span = cover(frame, b, entry[0], frame[0].setup[b, entry[0]], line, iz)
+            span = cover(frame, b, entry[0], frame[b].setup[entry[0]], line, iz)
             if span[0] < span[1] and span[0] > start + SHORT:
                 until = wp.min(until, span[0])
     return until
@@ -171,18 +171,17 @@ def touches(frame: Frames, b: int, other: int, p: wp.vec2, iz: float) -> bool:
     """Whether a face has the 1/z `iz` at a point, as far as rounding tells."""
     if other < 0:
         return False
-    return wp.abs(inverse_depth(frame[0].setup[b, other], p[0], p[1]) - iz) < TOUCHING * iz
+    return wp.abs(inverse_depth(frame[b].setup[other], p[0], p[1]) - iz) < TOUCHING * iz
 
 
 @wp.func
 def add_piece(
-    surface: Surfaces, frame: Frames, b: int, y: int, x: int, inner: int, seen: int, fold: int, kind: int, line: wp.vec4,
-    iz: float, color: wp.array3d(dtype=wp.vec3), depth: wp.array3d(dtype=float), masks: wp.array4d(dtype=float),
-):  # fmt: skip
+    surface: Surfaces, frame: Frames, b: int, at: int, inner: int, seen: int, fold: int, kind: int, line: wp.vec4,
+    iz: float,):  # fmt: skip
     """Keeps a piece, and adds its part to the image. `seen`: the outer face; `fold`: one without area that lies between if
     that face touches the inner one; iz: 1/z in the line's middle."""
-    n = wp.atomic_add(frame[0].used, b, 1, 1)
-    if n >= frame[0].pieces.shape[1]:
+    n = wp.atomic_add(frame[b].used, 1, 1)
+    if n >= frame[b].pieces.shape[0]:
         return
     mx = 0.5 * (line[0] + line[2])
     my = 0.5 * (line[1] + line[3])
@@ -195,31 +194,31 @@ def add_piece(
             kept = kind  # of two borders that meet, each has half the jump
             if fold >= 0:
                 outer = fold
-    piece = wp.vec4i(inner, outer, kept, y * frame[0].lists.shape[2] + x)
+    piece = wp.vec4i(inner, outer, kept, at)
     area = signed_area(surface, frame, b, piece, line)
     if kept == BORDER:
         area *= 0.5
-    frame[0].pieces[b, n] = piece
-    frame[0].lines[b, n] = line
+    frame[b].pieces[n] = piece
+    frame[b].lines[n] = line
     jump = color_of(surface, frame, b, inner, mx, my) - color_of(surface, frame, b, outer, mx, my)
-    wp.atomic_add(color, b, y, x, area * jump)
-    if frame[0].mean_depth != 0:
-        wp.atomic_add(depth, b, y, x, area * inverse_depth_jump(surface, frame, b, inner, outer, mx, my))
+    wp.atomic_add(frame[b].color, at, area * jump)
+    if frame[b].mean_depth != 0:
+        wp.atomic_add(frame[b].depth, at, area * inverse_depth_jump(surface, frame, b, inner, outer, mx, my))
     bits = mask_bits(surface, inner)
     outer_bits = mask_bits(surface, outer)
     if bits != outer_bits:
-        for m in range(masks.shape[1]):
-            wp.atomic_add(masks, b, m, y, x, area * float(((bits >> m) & 1) - ((outer_bits >> m) & 1)))
+        pixels = frame[b].width * frame[b].height
+        for m in range(frame[b].mask_count):
+            wp.atomic_add(frame[b].masks, m * pixels + at, area * float(((bits >> m) & 1) - ((outer_bits >> m) & 1)))
 
 
 @wp.func
 def add_seen(
-    surface: Surfaces, frame: Frames, b: int, y: int, x: int, inner: int, outer: int, kind: int, line: wp.vec4,
-    own: wp.vec2, color: wp.array3d(dtype=wp.vec3), depth: wp.array3d(dtype=float), masks: wp.array4d(dtype=float),
-):  # fmt: skip
+    surface: Surfaces, frame: Frames, b: int, at: int, inner: int, outer: int, kind: int, line: wp.vec4,
+    own: wp.vec2,):  # fmt: skip
     """Adds what is seen of a line in one pixel, piece by piece; `outer` is what lies behind it if the kind tells, else it is
     looked up (and `outer` may be a face without area at an outline). own: 1/z at the line's ends."""
-    node = frame[0].lists[b, y, x]
+    node = frame[b].lists[at]
     n = outwards(line)
     aside = wp.vec4(n[0], n[1], n[0], n[1])
     inside = line
@@ -227,8 +226,8 @@ def add_seen(
     if kind == OUTLINE or kind == BORDER or kind == SEAM:
         inside = line - INSIDE * aside
     iz = own
-    if (frame[0].facing[b, inner] & NARROW) == 0:  # else its plane has few digits
-        iz = depths_along(frame[0].setup[b, inner], inside)
+    if (frame[b].facing[inner] & NARROW) == 0:  # else its plane has few digits
+        iz = depths_along(frame[b].setup[inner], inside)
     by = makers(surface, inner, outer)
     part = surface[0].part[inner]
     looked_up = kind == OUTLINE or kind == BORDER or kind == NEAR
@@ -251,22 +250,20 @@ def add_seen(
             q = along(line, end)
             piece = wp.vec4(p[0], p[1], q[0], q[1])
             middle = iz[0] + 0.5 * (start + end) * (iz[1] - iz[0])
-            add_piece(surface, frame, b, y, x, inner, behind, fold, kind, piece, middle, color, depth, masks)
+            add_piece(surface, frame, b, at, inner, behind, fold, kind, piece, middle)
             start = end
 
 
 @wp.kernel
 def trace_edges(
-    first: int, surface: Surfaces, frame: Frames, many: int,
-    color: wp.array3d(dtype=wp.vec3), depth: wp.array3d(dtype=float), masks: wp.array4d(dtype=float),
-):  # fmt: skip
+    first: int, surface: Surfaces, frame: Frames, many: int):
     """(batch, many): what is seen of the edges that `mark_edges` kept, every many-th of them."""
     i, j = wp.tid()
     b = first + i
-    for e in range(j, frame[0].used[b, 3], many):
-        sides = frame[0].sides[b, e]
-        line = frame[0].runs[b, e]
-        ends = frame[0].ends[b, e]
+    for e in range(j, frame[b].used[3], many):
+        sides = frame[b].sides[e]
+        line = frame[b].runs[e]
+        ends = frame[b].ends[e]
         steps = first_stride(line)
         while steps[0] < 1.0:
             after = stride(line, steps)
@@ -274,20 +271,21 @@ def trace_edges(
             p = along(line, steps[0])
             q = along(line, t)
             m = 0.5 * (p + q)
-            x = wp.clamp(int(m[0]), 0, frame[0].lists.shape[2] - 1)
-            y = wp.clamp(int(m[1]), 0, frame[0].lists.shape[1] - 1)
+            x = wp.clamp(int(m[0]), 0, frame[b].width - 1)
+            y = wp.clamp(int(m[1]), 0, frame[b].height - 1)
             piece = wp.vec4(p[0], p[1], q[0], q[1])
             iz = wp.vec2(ends[0] + steps[0] * (ends[1] - ends[0]), ends[0] + t * (ends[1] - ends[0]))
-            if frame[0].lists[b, y, x] != UNMARKED and wp.length_sq(q - p) > 1.0e-9:
-                if not surely_hidden(frame[0].zbuffer, b, y, x, wp.max(iz)):
-                    add_seen(surface, frame, b, y, x, sides[1], sides[2], sides[0], piece, iz, color, depth, masks)
+            at = y * frame[b].width + x
+            if frame[b].lists[at] != UNMARKED and wp.length_sq(q - p) > 1.0e-9:
+                if not surely_hidden(frame, b, y, x, wp.max(iz)):
+                    add_seen(surface, frame, b, at, sides[1], sides[2], sides[0], piece, iz)
             steps = after
 
 
 @wp.func
 def within(frame: Frames, b: int, f: int, line: wp.vec4) -> wp.vec2:
     """The parameters at which a line lies on a face, INSIDE away from its edges."""
-    t = frame[0].setup[b, f]
+    t = frame[b].setup[f]
     w = weights(t, line[0], line[1])
     v = weights(t, line[2], line[3])
     span = wp.vec2(0.0, 1.0)
@@ -319,25 +317,23 @@ def crossing(slope: wp.vec2, here: float, cx: float, cy: float) -> wp.vec4:
 
 @wp.func
 def cross_faces(
-    surface: Surfaces, frame: Frames, b: int, y: int, x: int, f: int, other: int,
-    color: wp.array3d(dtype=wp.vec3), depth: wp.array3d(dtype=float), masks: wp.array4d(dtype=float),
-):  # fmt: skip
+    surface: Surfaces, frame: Frames, b: int, at: int, f: int, other: int):
     """Adds the curve along which two faces of different parts pass through each other (other >= 0), or along which a face is
     cut off by the near distance (-1)."""
-    cx = float(x) + 0.5
-    cy = float(y) + 0.5
-    t = frame[0].setup[b, f]
+    cx = float(at % frame[b].width) + 0.5
+    cy = float(at / frame[b].width) + 0.5
+    t = frame[b].setup[f]
     slope = inverse_depth_slope(t)
     here = inverse_depth(t, cx, cy)
     kind = int(CURVE)
     if other >= 0:
-        u = frame[0].setup[b, other]
+        u = frame[b].setup[other]
         slope = slope - inverse_depth_slope(u)
         here = here - inverse_depth(u, cx, cy)
     else:
         kind = NEAR
         slope = -slope
-        here = 1.0 / frame[0].near - here
+        here = 1.0 / frame[b].near - here
     line = crossing(slope, here, cx, cy)
     if line[0] == line[2] and line[1] == line[3]:
         return
@@ -350,32 +346,28 @@ def cross_faces(
     p = along(line, span[0])
     q = along(line, span[1])
     line = wp.vec4(p[0], p[1], q[0], q[1])
-    add_seen(surface, frame, b, y, x, f, other, kind, line, depths_along(t, line), color, depth, masks)
+    add_seen(surface, frame, b, at, f, other, kind, line, depths_along(t, line))
 
 
 @wp.kernel
 def trace_curves(
-    first: int, surface: Surfaces, frame: Frames, stride: int,
-    color: wp.array3d(dtype=wp.vec3), depth: wp.array3d(dtype=float), masks: wp.array4d(dtype=float),
-):  # fmt: skip
+    first: int, surface: Surfaces, frame: Frames, stride: int):
     """(batch, stride): what is seen of the curves along which faces of different parts pass through each other, in every
     stride-th of the marked pixels."""
     i, j = wp.tid()
     b = first + i
-    for c in range(j, frame[0].used[b, 2], stride):
-        at = frame[0].marked[b, c]
-        y = at / frame[0].lists.shape[2]
-        x = at - y * frame[0].lists.shape[2]
-        n = frame[0].lists[b, y, x]
+    for c in range(j, frame[b].used[2], stride):
+        at = frame[b].marked[c]
+        n = frame[b].lists[at]
         while n > EMPTY:
-            entry = frame[0].nodes[b, n - EMPTY - 1]
+            entry = frame[b].nodes[n - EMPTY - 1]
             n = entry[3]
             f = entry[0]
-            if (frame[0].facing[b, f] & CLIPPED) != 0:
-                cross_faces(surface, frame, b, y, x, f, -1, color, depth, masks)
+            if (frame[b].facing[f] & CLIPPED) != 0:
+                cross_faces(surface, frame, b, at, f, -1)
             m = n
             while m > EMPTY:
-                other = frame[0].nodes[b, m - EMPTY - 1]
+                other = frame[b].nodes[m - EMPTY - 1]
                 m = other[3]
                 if other[2] != entry[2]:
-                    cross_faces(surface, frame, b, y, x, f, other[0], color, depth, masks)
+                    cross_faces(surface, frame, b, at, f, other[0])

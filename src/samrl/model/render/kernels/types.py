@@ -25,7 +25,7 @@ VERTICES, CORNERS = wp.constant(1), wp.constant(2)  # bits: what of a face wants
 OUTLINE, SEAM, BORDER, CURVE, NEAR = wp.constant(1), wp.constant(2), wp.constant(3), wp.constant(4), wp.constant(5)
 LOW = wp.constant(wp.int64(0xFFFFFFFF))
 UNMARKED, EMPTY = wp.constant(0), wp.constant(1)  # of a pixel's list; what is greater points at a node
-NARROW_WIDTH = wp.constant(0.75)  # across faces narrower than this colour and 1/z are constant [pixels]
+NARROW_WIDTH = wp.constant(0.5)  # across faces narrower than this colour and 1/z are constant [pixels]
 THIN = wp.constant(1.0e-3)  # faces and gaps narrower than this do not count [pixels]
 INSIDE = wp.constant(2.5e-4)  # what hides an edge is looked up so far on its inner side [pixels]
 ITSELF = wp.constant(1.00005)  # a part's faces hide one another if nearer by this factor: beside a sliver is its neighbour [1]
@@ -48,42 +48,56 @@ class Surface:
 
 @wp.struct
 class Frame:
-    """What one forward pass leaves.
+    """One image and what its passes leave. Pixel arrays go row by row: pixel (x, y) is entry y width + x.
 
-    h (batch, V), shade (batch, C): projected vertices, lit corners; setup, facing (batch, F); median (batch, F), of narrow faces:
-    the middle x, y, and the longest median over its squared length; zbuffer (batch, H, W).
-    lists (batch, H, W): of each pixel in which its centre does not tell all, the faces that meet it, as the first node; nodes
-    (batch, N): face, its convex solid, its part, next. marked (batch, H W): the pixels that have a list.
-    sides, runs, ends (batch, E): of each edge that is on the image and at which colours may jump, in any order, what `edge_sides`,
+    h (V), shade (C): projected vertices, lit corners; setup, facing (F); median (F), of narrow faces: the middle x, y, and the
+    longest median over its squared length; zbuffer (H W).
+    lists (H W): of each pixel in which its centre does not tell all, the faces that meet it, as the first node; nodes (N): face,
+    its convex solid, its part, next. marked: the pixels that have a list.
+    sides, runs, ends (E): of each edge that is on the image and at which colours may jump, in any order, what `edge_sides`,
     `edge_line` and `edge_depths` say.
-    pieces (batch, P): inner face, outer face or -1, kind, pixel; lines (batch, P): their ends x0, y0, x1, y1, the inner face on
-    the left of one who goes along (with y down). used (batch, 4): how many nodes, pieces, marked pixels and edges there are.
-    background colour; near distance [m]; whether `depth` is the mean of 1/z over a pixel or the depth at its centre;
-    whether vertices move freely: then edges between faces that are shaded alike count too, so that each face has its exact area.
+    pieces (P): inner face, outer face or -1, kind, pixel; lines (P): their ends x0, y0, x1, y1, the inner face on the left of one
+    who goes along (with y down). used: how many nodes, pieces, marked pixels and edges there are.
+    color, depth, masks (M times H W), links: the image; g_ …: gradients by it, and by h and shade.
+    width, height, mask_count; background colour; near distance [m]; whether `depth` is the mean of 1/z over a pixel or the depth
+    at its centre; whether vertices move freely: then edges between faces that are shaded alike count too, so that each face has
+    its exact area.
     """
 
-    h: wp.array2d(dtype=wp.vec3)
-    shade: wp.array2d(dtype=wp.vec3)
-    setup: wp.array2d(dtype=Setup)
-    facing: wp.array2d(dtype=int)
-    median: wp.array2d(dtype=wp.vec4)
-    zbuffer: wp.array3d(dtype=wp.int64)
-    lists: wp.array3d(dtype=int)
-    marked: wp.array2d(dtype=int)
-    nodes: wp.array2d(dtype=wp.vec4i)
-    sides: wp.array2d(dtype=wp.vec4i)
-    runs: wp.array2d(dtype=wp.vec4)
-    ends: wp.array2d(dtype=wp.vec2)
-    pieces: wp.array2d(dtype=wp.vec4i)
-    lines: wp.array2d(dtype=wp.vec4)
-    used: wp.array2d(dtype=int)
+    h: wp.array(dtype=wp.vec3)
+    shade: wp.array(dtype=wp.vec3)
+    setup: wp.array(dtype=Setup)
+    facing: wp.array(dtype=int)
+    median: wp.array(dtype=wp.vec4)
+    zbuffer: wp.array(dtype=wp.int64)
+    lists: wp.array(dtype=int)
+    marked: wp.array(dtype=int)
+    nodes: wp.array(dtype=wp.vec4i)
+    sides: wp.array(dtype=wp.vec4i)
+    runs: wp.array(dtype=wp.vec4)
+    ends: wp.array(dtype=wp.vec2)
+    pieces: wp.array(dtype=wp.vec4i)
+    lines: wp.array(dtype=wp.vec4)
+    used: wp.array(dtype=int)
+    color: wp.array(dtype=wp.vec3)
+    depth: wp.array(dtype=float)
+    masks: wp.array(dtype=float)
+    links: wp.array(dtype=int)
+    g_color: wp.array(dtype=wp.vec3)
+    g_depth: wp.array(dtype=float)
+    g_masks: wp.array(dtype=float)
+    g_h: wp.array(dtype=wp.vec3)
+    g_shade: wp.array(dtype=wp.vec3)
+    width: int
+    height: int
+    mask_count: int
     background: wp.vec3
     near: float
     mean_depth: int
     free: int
 
 
-# functions take these by reference, as arrays of one: by value, each call would copy a kilobyte
+# by reference: a surface, as an array of one, and an image of the batch each
 Surfaces = wp.array(dtype=Surface)
 Frames = wp.array(dtype=Frame)
 
@@ -121,6 +135,6 @@ def has_one_colour(surface: Surfaces, f: int) -> bool:
 
 
 @wp.func
-def face_at(zbuffer: wp.array3d(dtype=wp.int64), b: int, y: int, x: int) -> int:
+def face_at(zbuffer: wp.array(dtype=wp.int64), pixel: int) -> int:
     """Nearest face at a pixel's centre, -1 where there is none."""
-    return int(zbuffer[b, y, x] & LOW) - 1
+    return int(zbuffer[pixel] & LOW) - 1
