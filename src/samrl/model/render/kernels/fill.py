@@ -7,6 +7,7 @@ in which its centre alone does not tell what is seen."""
 import warp as wp
 
 from samrl.model.render.kernels.edges import edge_depths, edge_line, edge_sides, first_stride, stride, surely_hidden
+from samrl.model.render.kernels.rows import next_change, next_listed, write_keys
 from samrl.model.render.kernels.types import (
     BACK,
     CLIPPED,
@@ -152,7 +153,6 @@ def fill(first: int, surface: Surfaces, frame: Frames):
     last_row = int(wp.floor(wp.min(box[3] + ry, rows) - 0.5 + THIN))
     limits = row_limits(t, THIN)  # a hair's breadth, so that no centre falls between two faces
     slope = n0[0] + n1[0] + n2[0]
-    key_low = wp.int64(f + 1)
     nearest = 1.0 / frame[b].near
     for y in range(wp.max(first_row, 0), wp.min(last_row, height - 1) + 1):
         dy = float(y) + 0.5 - ry
@@ -161,12 +161,8 @@ def fill(first: int, surface: Surfaces, frame: Frames):
             begin = wp.max(int(wp.ceil(span[0] + rx - 0.5)), 0)
             end = wp.min(int(wp.floor(span[1] + rx - 0.5)), width - 1)
             base = (n0[1] + n1[1] + n2[1]) * dy + n0[2] + n1[2] + n2[2]
-            for x in range(begin, end + 1):
-                iz = base + slope * (float(x) + 0.5 - rx)
-                if iz > 0.0 and iz < nearest:
-                    key = (wp.int64(wp.cast(iz, wp.int32)) << wp.int64(32)) | key_low
-                    if key > zbuffer[y * width + x]:
-                        wp.atomic_max(zbuffer, y * width + x, key)
+            start = base + slope * (float(begin) + 0.5 - rx)
+            write_keys(zbuffer, y * width + begin, y * width + end + 1, start, slope, nearest, f + 1)
 
 
 @wp.func
@@ -232,12 +228,14 @@ def may_cross(surface: Surfaces, frame: Frames, b: int, f: int, other: int) -> b
 
 
 @wp.func
-def mark_both(surface: Surfaces, frame: Frames, b: int, f: int, other: int, pixel: int, beside: int):
+def mark_both(surface: Surfaces, frame: Frames, b: int, one: int, other: int):
     """Marks two pixels if their faces may cross."""
-    if other != f:
-        if may_cross(surface, frame, b, f, other):
-            mark(frame, b, pixel)
-            mark(frame, b, beside)
+    f = face_at(frame[b].zbuffer, one)
+    g = face_at(frame[b].zbuffer, other)
+    if f != g:
+        if may_cross(surface, frame, b, f, g):
+            mark(frame, b, one)
+            mark(frame, b, other)
 
 
 @wp.kernel
@@ -246,31 +244,26 @@ def mark_crossings(first: int, surface: Surfaces, frame: Frames):
     one side, two pixels along it count as neighbours."""
     i, y = wp.tid()
     b = first + i
-    zbuffer = frame[b].zbuffer
-    rows = frame[b].height
     columns = frame[b].width
     row = y * columns
-    below = wp.min(y + 1, rows - 1) * columns
-    f = face_at(zbuffer, row)  # this pixel, and around it: right, below left, below, below right
-    f_left = face_at(zbuffer, below)
-    f_below = f_left
-    for x in range(columns):
-        right = wp.min(x + 1, columns - 1)
-        f_next = face_at(zbuffer, row + right)
-        f_right = face_at(zbuffer, below + right)
-        if f_next != f or f_left != f or f_below != f or f_right != f:
-            mark_both(surface, frame, b, f, f_next, row + x, row + right)
-            mark_both(surface, frame, b, f, f_left, row + x, below + wp.max(x - 1, 0))
-            mark_both(surface, frame, b, f, f_below, row + x, below + x)
-            mark_both(surface, frame, b, f, f_right, row + x, below + right)
-        if (y == 0 or y == rows - 1) and x + 2 < columns:
-            mark_both(surface, frame, b, f, face_at(zbuffer, row + x + 2), row + x, row + x + 2)
-        if (x == 0 or x == columns - 1) and y + 2 < rows:
-            after = row + 2 * columns + x
-            mark_both(surface, frame, b, f, face_at(zbuffer, after), row + x, after)
-        f = f_next
-        f_left = f_below
-        f_below = f_right
+    last = row + columns - 1
+    border = y == 0 or y == frame[b].height - 1
+    if y + 2 < frame[b].height:
+        mark_both(surface, frame, b, row, row + 2 * columns)
+        mark_both(surface, frame, b, last, last + 2 * columns)
+    below = wp.where(y + 1 < frame[b].height, columns, 0)
+    at = int(row)
+    while at <= last:
+        right = wp.min(at + 1, last)
+        mark_both(surface, frame, b, at, right)
+        mark_both(surface, frame, b, at, wp.max(at - 1, row) + below)
+        mark_both(surface, frame, b, at, at + below)
+        mark_both(surface, frame, b, at, right + below)
+        if border:
+            mark_both(surface, frame, b, at, wp.min(at + 2, last))
+            at += 1
+        else:
+            at = next_change(frame[b].zbuffer, at + 1, last + 1, below)
 
 
 @wp.kernel
@@ -305,9 +298,11 @@ def list_faces(first: int, surface: Surfaces, frame: Frames):
         if span[0] <= span[1]:
             begin = wp.max(int(wp.ceil(span[0] + rx - 0.5)), 0)
             end = wp.min(int(wp.floor(span[1] + rx - 0.5)), width - 1)
-            for x in range(begin, end + 1):
-                if lists[y * width + x] != UNMARKED:
-                    n = wp.atomic_add(frame[b].used, 0, 1)
-                    if n < frame[b].nodes.shape[0]:
-                        old = wp.atomic_exch(lists, y * width + x, n + EMPTY + 1)
-                        frame[b].nodes[n] = wp.vec4i(f, surface[0].convex[f], surface[0].part[f], old)
+            stop = y * width + end + 1
+            at = next_listed(lists, y * width + begin, stop)
+            while at < stop:
+                n = wp.atomic_add(frame[b].used, 0, 1)
+                if n < frame[b].nodes.shape[0]:
+                    old = wp.atomic_exch(lists, at, n + EMPTY + 1)
+                    frame[b].nodes[n] = wp.vec4i(f, surface[0].convex[f], surface[0].part[f], old)
+                at = next_listed(lists, at + 1, stop)
