@@ -66,7 +66,7 @@ class DeviceMesh:
         self.surface = types.Surface()
         self.surface.faces = self.upload(m.faces, wp.vec3i)
         self.surface.corners = self.upload(m.corners, wp.vec3i)
-        self.surface.edges = self.upload(m.edges, int)
+        self.surface.edges, self.surface.edge_corners = (self.upload(m.edges[:, i : i + 4], wp.vec4i) for i in (0, 4))
         self.surface.bits = self.upload(self.bits[m.face_part], int)
         self.surface.convex = self.upload(m.face_convex, int)
         self.surface.part = self.upload(m.face_part, int)

@@ -31,8 +31,9 @@ wp.set_module_options({"enable_backward": False, "fast_math": True})
 def edge_sides(surface: Surfaces, frame: Frames, b: int, e: int) -> wp.vec4i:
     """(kind, inner face, other face, whether the edge is to be gone along from b to a). Kind 0: nothing jumps here. The other
     face is the outer one of a SEAM, the one without area beside an OUTLINE, else -1."""
-    f1 = surface[0].edges[e, 2]
-    f2 = surface[0].edges[e, 3]
+    edge = surface[0].edges[e]
+    f1 = edge[2]
+    f2 = edge[3]
     seen1 = frame[b].facing[f1]
     seen2 = BACK
     if f2 >= 0:
@@ -40,7 +41,8 @@ def edge_sides(surface: Surfaces, frame: Frames, b: int, e: int) -> wp.vec4i:
     front1 = (seen1 & FRONT) != 0
     front2 = (seen2 & FRONT) != 0
     if front1 and front2:
-        same = surface[0].edges[e, 4] == surface[0].edges[e, 6] and surface[0].edges[e, 5] == surface[0].edges[e, 7]
+        c = surface[0].edge_corners[e]
+        same = c[0] == c[2] and c[1] == c[3]
         one_colour = same and has_one_colour(surface, f1) and has_one_colour(surface, f2) and frame[b].mean_depth == 0
         if one_colour or (same and ((seen1 | seen2) & NARROW) == 0 and frame[b].free == 0):
             return wp.vec4i(0, -1, -1, 0)
@@ -69,8 +71,9 @@ def clip(begin: float, step: float, size: float, t: wp.vec2) -> wp.vec2:
 @wp.func
 def edge_line(surface: Surfaces, frame: Frames, b: int, e: int, backwards: int) -> wp.vec4:
     """Ends (x0, y0, x1, y1) of what lies of an edge before the camera and within the image; all zero if nothing does."""
-    ha = frame[b].h[surface[0].edges[e, backwards]]
-    hb = frame[b].h[surface[0].edges[e, 1 - backwards]]
+    edge = surface[0].edges[e]
+    ha = frame[b].h[edge[backwards]]
+    hb = frame[b].h[edge[1 - backwards]]
     if ha[2] < frame[b].near and hb[2] < frame[b].near:
         return wp.vec4()
     u0 = float(0.0)
@@ -96,8 +99,9 @@ def edge_line(surface: Surfaces, frame: Frames, b: int, e: int, backwards: int) 
 @wp.func
 def edge_depths(surface: Surfaces, frame: Frames, b: int, e: int, backwards: int, line: wp.vec4) -> wp.vec2:
     """1/z at the ends of `edge_line`: linear on the screen between those of the vertices."""
-    h = frame[b].h[surface[0].edges[e, backwards]]
-    g = frame[b].h[surface[0].edges[e, 1 - backwards]]
+    edge = surface[0].edges[e]
+    h = frame[b].h[edge[backwards]]
+    g = frame[b].h[edge[1 - backwards]]
     d = wp.vec2(line[2] - line[0], line[3] - line[1])
     along = wp.vec3(d[0], d[1], -(d[0] * line[0] + d[1] * line[1]))  # times h: how far from the line's begin, times z
     p = wp.dot(along, h)

@@ -189,7 +189,7 @@ def mark_edges(first: int, surface: Surfaces, frame: Frames):
     frame[b].sides[n] = sides
     frame[b].runs[n] = line
     frame[b].ends[n] = ends
-    if surface[0].moves[surface[0].edges[e, 2]] == 0:
+    if surface[0].moves[surface[0].edges[e][2]] == 0:
         return
     steps = first_stride(line)
     while steps[0] < 1.0:

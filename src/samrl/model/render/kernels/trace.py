@@ -117,14 +117,16 @@ def look(
     s.end = start
     s.then = 1.0
     s.behind = -1
+    nodes = frame[b].nodes
+    setups = frame[b].setup
     n = node
     while n > EMPTY and s.end < 1.0:
-        entry = frame[b].nodes[n - EMPTY - 1]
+        entry = nodes[n - EMPTY - 1]
         n = entry[3]
         f = entry[0]
         if not passed_over(entry, by):
             s.others += 1
-            t = frame[b].setup[f]
+            t = setups[f]
             w = weights(t, beside[0], beside[1])
             w_sum = w[0] + w[1] + w[2]
             if w_sum > s.iz and wp.min(w) >= 0.0 and w_sum * frame[b].near < 1.0:
@@ -155,9 +157,10 @@ def seen_until(
         span = cover(frame, b, outer, t, line, wp.vec2(0.0, 0.0))
         if span[1] > start + SHORT:
             until = wp.min(until, span[1])
+    nodes = frame[b].nodes
     n = node
     while n > EMPTY:
-        entry = frame[b].nodes[n - EMPTY - 1]
+        entry = nodes[n - EMPTY - 1]
         n = entry[3]
         if entry[0] != outer and not passed_over(entry, by):
             span = cover(frame, b, entry[0], frame[b].setup[entry[0]], line, iz)
@@ -177,7 +180,8 @@ def touches(frame: Frames, b: int, other: int, p: wp.vec2, iz: float) -> bool:
 @wp.func
 def add_piece(
     surface: Surfaces, frame: Frames, b: int, at: int, inner: int, seen: int, fold: int, kind: int, line: wp.vec4,
-    iz: float,):  # fmt: skip
+    iz: float,
+):  # fmt: skip
     """Keeps a piece, and adds its part to the image. `seen`: the outer face; `fold`: one without area that lies between if
     that face touches the inner one; iz: 1/z in the line's middle."""
     n = wp.atomic_add(frame[b].used, 1, 1)
@@ -215,7 +219,8 @@ def add_piece(
 @wp.func
 def add_seen(
     surface: Surfaces, frame: Frames, b: int, at: int, inner: int, outer: int, kind: int, line: wp.vec4,
-    own: wp.vec2,):  # fmt: skip
+    own: wp.vec2,
+):  # fmt: skip
     """Adds what is seen of a line in one pixel, piece by piece; `outer` is what lies behind it if the kind tells, else it is
     looked up (and `outer` may be a face without area at an outline). own: 1/z at the line's ends."""
     node = frame[b].lists[at]
@@ -255,8 +260,7 @@ def add_seen(
 
 
 @wp.kernel
-def trace_edges(
-    first: int, surface: Surfaces, frame: Frames, many: int):
+def trace_edges(first: int, surface: Surfaces, frame: Frames, many: int):
     """(batch, many): what is seen of the edges that `mark_edges` kept, every many-th of them."""
     i, j = wp.tid()
     b = first + i
@@ -300,8 +304,6 @@ def crossing(slope: wp.vec2, here: float, cx: float, cy: float) -> wp.vec4:
     """The line in a pixel where a function, `here` at the pixel's centre, is zero, its positive side to the left (inner); all
     zero if it does not meet it."""
     size = wp.length(slope)
-    if wp.abs(here) >= 0.5 * (wp.abs(slope[0]) + wp.abs(slope[1])):
-        return wp.vec4()
     n = -slope / size  # outwards: to where the function is negative
     foot = n * (here / size)
     line = wp.vec4(foot[0] - n[1], foot[1] + n[0], foot[0] + n[1], foot[1] - n[0])
@@ -316,25 +318,12 @@ def crossing(slope: wp.vec2, here: float, cx: float, cy: float) -> wp.vec4:
 
 
 @wp.func
-def cross_faces(
-    surface: Surfaces, frame: Frames, b: int, at: int, f: int, other: int):
+def cross_faces(surface: Surfaces, frame: Frames, b: int, at: int, f: int, other: int, slope: wp.vec2, here: float):
     """Adds the curve along which two faces of different parts pass through each other (other >= 0), or along which a face is
-    cut off by the near distance (-1)."""
-    cx = float(at % frame[b].width) + 0.5
-    cy = float(at / frame[b].width) + 0.5
-    t = frame[b].setup[f]
-    slope = inverse_depth_slope(t)
-    here = inverse_depth(t, cx, cy)
-    kind = int(CURVE)
-    if other >= 0:
-        u = frame[b].setup[other]
-        slope = slope - inverse_depth_slope(u)
-        here = here - inverse_depth(u, cx, cy)
-    else:
-        kind = NEAR
-        slope = -slope
-        here = 1.0 / frame[b].near - here
-    line = crossing(slope, here, cx, cy)
+    cut off by the near distance (-1): where a function of the image, `here` at the pixel's centre, is zero."""
+    if wp.abs(here) >= 0.5 * (wp.abs(slope[0]) + wp.abs(slope[1])):
+        return
+    line = crossing(slope, here, float(at % frame[b].width) + 0.5, float(at / frame[b].width) + 0.5)
     if line[0] == line[2] and line[1] == line[3]:
         return
     span = within(frame, b, f, line)
@@ -346,28 +335,37 @@ def cross_faces(
     p = along(line, span[0])
     q = along(line, span[1])
     line = wp.vec4(p[0], p[1], q[0], q[1])
-    add_seen(surface, frame, b, at, f, other, kind, line, depths_along(t, line))
+    kind = wp.where(other >= 0, CURVE, NEAR)
+    add_seen(surface, frame, b, at, f, other, kind, line, depths_along(frame[b].setup[f], line))
 
 
 @wp.kernel
-def trace_curves(
-    first: int, surface: Surfaces, frame: Frames, stride: int):
-    """(batch, stride): what is seen of the curves along which faces of different parts pass through each other, in every
-    stride-th of the marked pixels."""
+def trace_curves(first: int, surface: Surfaces, frame: Frames, many: int):
+    """(batch, many): what is seen of the curves along which faces of different parts pass through each other, in every many-th of
+    the marked pixels."""
     i, j = wp.tid()
     b = first + i
-    for c in range(j, frame[b].used[2], stride):
+    nodes = frame[b].nodes
+    setups = frame[b].setup
+    width = frame[b].width
+    for c in range(j, frame[b].used[2], many):
         at = frame[b].marked[c]
+        cx = float(at % width) + 0.5
+        cy = float(at / width) + 0.5
         n = frame[b].lists[at]
         while n > EMPTY:
-            entry = frame[b].nodes[n - EMPTY - 1]
-            n = entry[3]
-            f = entry[0]
-            if (frame[b].facing[f] & CLIPPED) != 0:
-                cross_faces(surface, frame, b, at, f, -1)
+            one = nodes[n - EMPTY - 1]
+            n = one[3]
+            t = setups[one[0]]
+            slope = inverse_depth_slope(t)
+            iz = inverse_depth(t, cx, cy)
+            if (frame[b].facing[one[0]] & CLIPPED) != 0:
+                cross_faces(surface, frame, b, at, one[0], -1, -slope, 1.0 / frame[b].near - iz)
             m = n
             while m > EMPTY:
-                other = frame[b].nodes[m - EMPTY - 1]
+                other = nodes[m - EMPTY - 1]
                 m = other[3]
-                if other[2] != entry[2]:
-                    cross_faces(surface, frame, b, at, f, other[0])
+                if other[2] != one[2]:
+                    u = setups[other[0]]
+                    apart = iz - inverse_depth(u, cx, cy)
+                    cross_faces(surface, frame, b, at, one[0], other[0], slope - inverse_depth_slope(u), apart)

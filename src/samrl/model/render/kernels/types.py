@@ -34,12 +34,13 @@ OUTSIDE = wp.constant(1.5e-3)  # and what is behind it so far on its outer side:
 
 @wp.struct
 class Surface:
-    """Topology: faces, corners (F); edges (E, 8) as in `meshes.Mesh`; of each face its mask bits, the convex solid that it
+    """Topology: faces, corners (F); edges and edge_corners (E), the halves of `meshes.Mesh.edges`; of each face its mask bits, the convex solid that it
     belongs to, -1 for none, its part, and whether that moves (F)."""
 
     faces: wp.array(dtype=wp.vec3i)
     corners: wp.array(dtype=wp.vec3i)
-    edges: wp.array2d(dtype=int)
+    edges: wp.array(dtype=wp.vec4i)
+    edge_corners: wp.array(dtype=wp.vec4i)
     bits: wp.array(dtype=int)
     convex: wp.array(dtype=int)
     part: wp.array(dtype=int)
