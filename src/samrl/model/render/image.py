@@ -195,13 +195,11 @@ class Image:
         return color, depth, masks, links
 
     def _draw(self, project: Callable[[Image], list[Job]]) -> None:
-        for x in (self.zbuffer, self.lists, self.used):
-            x.zero_()
-
         def jobs() -> list[Job]:
             both, m = (self.mesh.surfaces, self.frames.array), self.mesh.mesh
             return [
                 *project(self),
+                (fill.clear, self.height, both[1:]),
                 (fill.fill, len(m.faces), both),
                 (fill.mark_edges, len(m.edges), both),
                 (fill.mark_crossings, self.height, both),

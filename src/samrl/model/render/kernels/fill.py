@@ -7,7 +7,7 @@ in which its centre alone does not tell what is seen."""
 import warp as wp
 
 from samrl.model.render.kernels.edges import edge_depths, edge_line, edge_sides, first_stride, stride, surely_hidden
-from samrl.model.render.kernels.rows import next_change, next_listed, write_keys
+from samrl.model.render.kernels.rows import clear_row, next_crossing, next_listed, write_keys
 from samrl.model.render.kernels.types import (
     BACK,
     CLIPPED,
@@ -88,6 +88,18 @@ def longest_median(frame: Frames, b: int, f: int, p0: wp.vec2, p1: wp.vec2, p2: 
     m = m / (1.5 * wp.length_sq(m))
     frame[b].median[f] = wp.vec4(middle[0] + rx, middle[1] + ry, m[0], m[1])
     return tip
+
+
+@wp.kernel
+def clear(first: int, frame: Frames):
+    """(batch, H): begins an image, row by row."""
+    i, y = wp.tid()
+    b = first + i
+    width = frame[b].width
+    clear_row(frame[b].zbuffer, frame[b].lists, y * width, (y + 1) * width)
+    if y == 0:
+        for k in range(4):
+            frame[b].used[k] = 0
 
 
 @wp.kernel
@@ -244,6 +256,7 @@ def mark_crossings(first: int, surface: Surfaces, frame: Frames):
     one side, two pixels along it count as neighbours."""
     i, y = wp.tid()
     b = first + i
+    zbuffer = frame[b].zbuffer
     columns = frame[b].width
     row = y * columns
     last = row + columns - 1
@@ -263,7 +276,7 @@ def mark_crossings(first: int, surface: Surfaces, frame: Frames):
             mark_both(surface, frame, b, at, wp.min(at + 2, last))
             at += 1
         else:
-            at = next_change(frame[b].zbuffer, at + 1, last + 1, below)
+            at = next_crossing(zbuffer, frame[b].facing, surface[0].part, at + 1, last + 1, below, CLIPPED)
 
 
 @wp.kernel

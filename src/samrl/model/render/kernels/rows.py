@@ -56,18 +56,35 @@ def next_listed(lists: wp.array(dtype=int), begin: int, end: int) -> int:
 
 @wp.func_native("""
     const long long* z = (const long long*)zbuffer.data;
-    const long long* u = z + below;
+    const int beside[4] = {1, below - 1, below, below + 1};
     int i = begin;
-    while (i < end - 1) {
+    for (; i < end - 1; ++i) {
         const int face = (int)z[i];
-        if (((int)z[i + 1] != face) | ((int)u[i - 1] != face) | ((int)u[i] != face) | ((int)u[i + 1] != face)) return i;
-        ++i;
+        for (int j = 0; j < 4; ++j) {
+            const int other = (int)z[i + beside[j]];
+            if (other != face) {
+                const int seen = (face > 0 ? facing.data[face - 1] : 0) | (other > 0 ? facing.data[other - 1] : 0);
+                if (seen & clipped) return i;
+                if (face > 0 && other > 0 && part.data[face - 1] != part.data[other - 1]) return i;
+            }
+        }
     }
     return i;
 """)
-def next_change(zbuffer: wp.array(dtype=wp.int64), begin: int, end: int, below: int) -> int:
-    """The first pixel from `begin` on, or the last before `end`, at which another face is seen than to its right or at one of the
-    three beside pixel + `below`."""
+def next_crossing(
+    zbuffer: wp.array(dtype=wp.int64), facing: wp.array(dtype=int), part: wp.array(dtype=int), begin: int, end: int, below: int,
+    clipped: int,
+) -> int:  # fmt: skip
+    """The first pixel from `begin` on, or the last before `end`, that differs from the one to its right, or one of the three
+    beside pixel + `below`, by faces of two parts, or one with the bit `clipped`."""
+    ...
+
+
+@wp.func_native("""
+    memset(zbuffer.data + begin, 0, 8 * (size_t)(end - begin));
+    memset(lists.data + begin, 0, 4 * (size_t)(end - begin));
+""")
+def clear_row(zbuffer: wp.array(dtype=wp.int64), lists: wp.array(dtype=int), begin: int, end: int):
     ...
 
 
