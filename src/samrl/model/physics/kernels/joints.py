@@ -12,17 +12,26 @@ from .types import BALL, FREE, Model, Reals3, Scratch, real, vec3
 
 
 @wp.func
+def stop_of(m: Model, ahead: real, k: int):
+    """Force of degree of freedom k's limits at coordinate `ahead`, and how far they have set in, 0 to 1."""
+    over = ahead - m.limit_high[k]
+    under = m.limit_low[k] - ahead
+    if wp.max(over, under) <= -m.limit_width:
+        return vec3()
+    force = m.limit_stiffness * (ramp(-under, m.limit_width) - ramp(-over, m.limit_width))
+    return vec3(force, ramp_slope(-over, m.limit_width) + ramp_slope(-under, m.limit_width), real(0.0))
+
+
+@wp.func
 def drive_coordinate(m: Model, s: Scratch, x: real, qd: Reals3, ref: Reals3, tau: Reals3, t: int, c: int, e: int, k: int):
     """Spring, damper, torque and limits of degree of freedom k at coordinate x."""
     speed = qd[t, e, k]
     ahead = x + m.h * speed
-    over = ahead - m.limit_high[k]
-    under = m.limit_low[k] - ahead
-    slope = ramp_slope(-over, m.limit_width) + ramp_slope(-under, m.limit_width)
-    stop = m.limit_stiffness * (ramp(-under, m.limit_width) - ramp(-over, m.limit_width))
+    stop = stop_of(m, ahead, k)
+    slope = stop[1]
     damping = m.damping[e, k] + m.limit_damping * slope
     stiffness = m.stiffness[e, k]
-    s.drive[e, k] = tau[c, e, k] - damping * speed - stiffness * (ahead - ref[c, e, k]) + stop
+    s.drive[e, k] = tau[c, e, k] - damping * speed - stiffness * (ahead - ref[c, e, k]) + stop[0]
     s.extra[e, k] = m.armature[e, k] + m.h * (damping + m.h * (stiffness + m.limit_stiffness * slope))
 
 

@@ -2,7 +2,7 @@
 
 import warp as wp
 
-from .rotations import matrix_from_axis_angle, matrix_from_unit_quat, read_quat
+from .rotations import matrix_from_unit_quat, read_quat, turned
 from .types import BALL, FREE, HINGE, SLIDE, Model, Reals3, Scratch, mat33, real, vec3
 
 wp.set_module_options({"enable_backward": True, "max_unroll": 4})
@@ -28,7 +28,7 @@ def pose_hinge(m: Model, s: Scratch, q: Reals3, t: int, e: int, i: int):
     a = m.parent[i]
     k = m.v_adr[i]
     rest = s.R[e, a] * m.link_R[e, i]
-    R = rest * matrix_from_axis_angle(m.axis[i], q[t, e, m.q_adr[i]] - m.q0[i])
+    R = turned(rest, m.axis[i], q[t, e, m.q_adr[i]] - m.q0[i])
     arm = R * (-m.joint_p[e, i])
     z = rest * m.axis[i]
     s.R[e, i] = R

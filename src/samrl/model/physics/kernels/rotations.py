@@ -19,6 +19,21 @@ def matrix_from_axis_angle(z: vec3, angle: real):
 
 
 @wp.func
+def turned(rest: mat33, z: vec3, angle: real):
+    """`rest` turned by an angle [rad] about a unit axis in its own frame, which is constant."""
+    return rest * matrix_from_axis_angle(z, angle)
+
+
+@wp.func_grad(turned)
+def adj_turned(rest: mat33, z: vec3, angle: real, adj: mat33):
+    """With R = rest T(angle): dR = d(rest) T + R [z]x d(angle)."""
+    T = matrix_from_axis_angle(z, angle)
+    G = wp.transpose(rest * T) * adj
+    wp.adjoint[rest] += adj * wp.transpose(T)
+    wp.adjoint[angle] += z[0] * (G[2, 1] - G[1, 2]) + z[1] * (G[0, 2] - G[2, 0]) + z[2] * (G[1, 0] - G[0, 1])
+
+
+@wp.func
 def matrix_from_unit_quat(a: quat):
     """Rotation matrix of a unit quaternion."""
     x = a[0]

@@ -106,9 +106,7 @@ def pull_back_run(surface: Surfaces, frame: Frames, b: int, f: int, want: int, x
 
 
 @wp.kernel
-def pull_back_interior(
-    first: int, surface: Surfaces, frame: Frames, wanted: wp.array(dtype=int), has_color: int, has_depth: int
-):
+def pull_back_interior(first: int, surface: Surfaces, frame: Frames, wanted: wp.array(dtype=int), has_color: int, has_depth: int):
     """(batch, H): adjoint of `resolve`, along a row. `wanted` (F): bits VERTICES, CORNERS."""
     i, y = wp.tid()
     b = first + i

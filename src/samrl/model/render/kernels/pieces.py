@@ -25,9 +25,7 @@ wp.set_module_options({"enable_backward": False, "fast_math": True})
 
 
 @wp.func
-def move_with_face(
-    surface: Surfaces, frame: Frames, b: int, f: int, x: float, y: float, n: wp.vec2, pull: float
-):
+def move_with_face(surface: Surfaces, frame: Frames, b: int, f: int, x: float, y: float, n: wp.vec2, pull: float):
     """An edge's point moves on the screen by the sum of w_k (dh_k.xy - (x, y) dh_k.z)."""
     v = surface[0].faces[f]
     w = weights(frame[b].setup[f], x, y)
@@ -37,9 +35,7 @@ def move_with_face(
 
 
 @wp.func
-def move_with_depth(
-    surface: Surfaces, frame: Frames, b: int, f: int, x: float, y: float, pull: float
-):
+def move_with_depth(surface: Surfaces, frame: Frames, b: int, f: int, x: float, y: float, pull: float):
     """Where a curve is given by faces' 1/z, its normal speed is that of the 1/z over their slope."""
     v = surface[0].faces[f]
     t = frame[b].setup[f]

@@ -36,9 +36,7 @@ def run_end(zbuffer: wp.array(dtype=wp.int64), begin: int, end: int) -> int:
         }
     }
 """)
-def write_keys(
-    zbuffer: wp.array(dtype=wp.int64), begin: int, end: int, first: float, slope: float, nearest: float, low: int
-):
+def write_keys(zbuffer: wp.array(dtype=wp.int64), begin: int, end: int, first: float, slope: float, nearest: float, low: int):
     """Writes a face's keys, `low` in their lower half, where 1/z is between 0 and `nearest` and greater than what is there."""
     ...
 
@@ -84,8 +82,7 @@ def next_crossing(
     memset(zbuffer.data + begin, 0, 8 * (size_t)(end - begin));
     memset(lists.data + begin, 0, 4 * (size_t)(end - begin));
 """)
-def clear_row(zbuffer: wp.array(dtype=wp.int64), lists: wp.array(dtype=int), begin: int, end: int):
-    ...
+def clear_row(zbuffer: wp.array(dtype=wp.int64), lists: wp.array(dtype=int), begin: int, end: int): ...
 
 
 @wp.func_native("""

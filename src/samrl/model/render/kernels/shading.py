@@ -126,9 +126,7 @@ def add_pixel(frame: Frames, b: int, v: int, p: wp.vec3, g: wp.vec3):
 
 
 @wp.func
-def pull_back_narrow(
-    surface: Surfaces, frame: Frames, b: int, f: int, want: int, x: float, y: float, g: wp.vec3, g_iz: float
-):
+def pull_back_narrow(surface: Surfaces, frame: Frames, b: int, f: int, want: int, x: float, y: float, g: wp.vec3, g_iz: float):
     """`pull_back_face` of a narrow one."""
     seen = frame[b].facing[f]
     s = lengthwise(frame, b, f, x, y)
@@ -153,9 +151,7 @@ def pull_back_narrow(
 
 
 @wp.func
-def pull_back_face(
-    surface: Surfaces, frame: Frames, b: int, f: int, want: int, x: float, y: float, g: wp.vec3, g_iz: float
-):
+def pull_back_face(surface: Surfaces, frame: Frames, b: int, f: int, want: int, x: float, y: float, g: wp.vec3, g_iz: float):
     """Adjoint of `color_of` and `inverse_depth_of`, from their gradients g and g_iz. `want`: bits VERTICES, CORNERS."""
     k = surface[0].corners[f]
     one_colour = k[0] == k[1] and k[1] == k[2]
@@ -178,10 +174,7 @@ def pull_back_face(
     if one_colour:
         wp.atomic_add(frame[b].g_shade, k[0], g)
     else:
-        e = (
-            wp.vec3(wp.dot(g, frame[b].shade[k[0]]), wp.dot(g, frame[b].shade[k[1]]), wp.dot(g, frame[b].shade[k[2]]))
-            * z
-        )
+        e = wp.vec3(wp.dot(g, frame[b].shade[k[0]]), wp.dot(g, frame[b].shade[k[1]]), wp.dot(g, frame[b].shade[k[2]])) * z
         mean = wp.dot(w, e) * z
         e -= wp.vec3(mean, mean, mean)
         for j in range(3):

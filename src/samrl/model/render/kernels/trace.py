@@ -145,9 +145,7 @@ def look(
 
 
 @wp.func
-def seen_until(
-    frame: Frames, b: int, node: int, line: wp.vec4, outer: int, by: wp.vec4i, start: float, end: float
-) -> float:
+def seen_until(frame: Frames, b: int, node: int, line: wp.vec4, outer: int, by: wp.vec4i, start: float, end: float) -> float:
     """Until where, from `start` on, the face `outer` stays what is seen along a line `by` its `makers`; at most `end`."""
     iz = wp.vec2(0.0, 0.0)
     until = end
