@@ -1,11 +1,13 @@
 """Earth Mover Distance and masked images."""
 
 import numpy as np
+import pytest
 import torch
 from scipy.optimize import linear_sum_assignment
 
 from samrl.core import lie
-from samrl.real2sim.losses import MaskedImage, transport, transport_plan
+from samrl.core.errors import NonFiniteError
+from samrl.real2sim.losses import MaskedImage, exact_plan, paired_plan, transport
 
 
 def cloud(n: int, seed: int) -> torch.Tensor:
@@ -15,7 +17,7 @@ def cloud(n: int, seed: int) -> torch.Tensor:
 def distance(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """Earth Mover Distance of one body's points, through the batch of starts and bodies."""
     X = torch.eye(4, dtype=x.dtype)[None, None]
-    return transport(X, [[x.detach()]], [y]).distance(X)[0, 0]
+    return transport(X, [[x.detach()]], [y], exact=True).distance(X)[0, 0]
 
 
 def test_equal_clouds_are_an_assignment() -> None:
@@ -27,7 +29,7 @@ def test_equal_clouds_are_an_assignment() -> None:
 
 def test_unequal_clouds_keep_their_mass() -> None:
     x, y = cloud(40, 0), cloud(64, 1)
-    i, j, mass = transport_plan(x, y)
+    i, j, mass = exact_plan(x, y)
     assert np.allclose(np.bincount(i.numpy(), mass.numpy(), 40), 1 / 40)
     assert np.allclose(np.bincount(j.numpy(), mass.numpy(), 64), 1 / 64)
 
@@ -36,12 +38,51 @@ def test_gradient_is_that_of_the_distance() -> None:
     x, y = cloud(32, 0), cloud(32, 1)
     X = torch.eye(4, dtype=x.dtype)[None, None]
     move = torch.zeros(1, 1, 6, dtype=x.dtype, requires_grad=True)
-    transport(X, [[x]], [y]).distance(lie.retract(X, move)).sum().backward()
+    transport(X, [[x]], [y], exact=True).distance(lie.retract(X, move)).sum().backward()
     for k in range(6):
         e = torch.zeros(6, dtype=x.dtype)
         e[k] = 1e-6
         ends = [float(distance(lie.transform(lie.retract(X[0, 0], s * e), x), y)) for s in (1, -1)]
         assert abs((ends[0] - ends[1]) / 2e-6 - float(move.grad[0, 0, k])) < 1e-4
+
+
+def box(n: int, seed: int) -> torch.Tensor:
+    """Points on the sides of a block."""
+    generator = torch.Generator().manual_seed(seed)
+    p = torch.rand(n, 3, generator=generator)
+    p[torch.arange(n), torch.randint(3, (n,), generator=generator)] = 1.0
+    return p * torch.tensor([0.09, 0.08, 0.05])
+
+
+@pytest.mark.parametrize(("count", "other"), [(512, 512), (192, 192), (150, 192)])
+def test_auction_finds_the_distance_and_its_gradient(count: int, other: int) -> None:
+    for seed, move in enumerate(([0.0] * 6, [0.005, -0.003, 0.002, 0.05, 0.1, -0.1], [0.03, 0.02, -0.01, 0.2, -0.3, 0.1])):
+        x, y = box(count, 2 * seed), box(other, 2 * seed + 1)
+        y = lie.transform(lie.retract(torch.eye(4), torch.tensor(move)), y)
+        even = torch.linspace(0, other - 1, count).round().long()
+        distances, gradients = [], []
+        i, j, mass = exact_plan(x, y[even])
+        for i, j, mass in ((i, even[j], mass), paired_plan(x, y)):
+            d = x[i] - y[j]
+            unit = d / d.norm(dim=-1, keepdim=True) * mass[:, None]
+            distances.append(float((d.norm(dim=-1) * mass).sum()))
+            gradients.append(torch.cat([unit.sum(0), torch.linalg.cross(x[i], unit).sum(0) / 0.05]))
+        assert abs(distances[1] / distances[0] - 1) < 1e-3
+        assert float(torch.cosine_similarity(gradients[0], gradients[1], dim=0)) > 0.99
+
+
+def test_auction_of_equal_points_ends() -> None:
+    x, y = torch.zeros(100, 3), torch.cat([torch.ones(50, 3), box(50, 0)])
+    _, j, _ = paired_plan(x, y)
+    assert sorted(j.tolist()) == list(range(100))
+    _, j, _ = paired_plan(x, x)
+    assert sorted(j.tolist()) == list(range(100))
+
+
+def test_auction_refuses_points_that_are_not_finite() -> None:
+    x = torch.full((10, 3), torch.nan)
+    with pytest.raises(NonFiniteError, match="points"):
+        paired_plan(x, torch.zeros(10, 3))
 
 
 def test_bodies_without_points_have_no_distance() -> None:

@@ -11,8 +11,9 @@ import warp as wp
 from torch import Tensor
 
 from samrl.core import lie
+from samrl.core.errors import check_finite
 from samrl.core.launches import Launches, Slot, array, workers
-from samrl.real2sim import loss_kernels
+from samrl.real2sim import auction_kernels, loss_kernels
 
 
 class MaskedImage:
@@ -111,9 +112,14 @@ class Transport:
         return self.p_L @ X[..., :3, :3].mT + X[..., None, :3, 3]
 
 
-def transport_plan(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Exact optimal transport between two clouds (n, 3) and (m, 3) of equal total mass, by POT's network simplex: the plan's
-    non-zero entries, as indices into x, into y, and masses that sum to 1."""
+Plan = tuple[Tensor, Tensor, Tensor]
+"""Pairs of two clouds' points that mass goes between: indices into the first, into the second, and masses that sum to 1."""
+
+TOLERANCE = 1e-4  # of the largest distance: how far from the shortest a pair may be at the end of an auction
+
+
+def exact_plan(x: Tensor, y: Tensor) -> Plan:
+    """Optimal transport between two clouds (n, 3) and (m, 3) of equal total mass, by POT's network simplex."""
     a, b = np.full(len(x), 1 / len(x)), np.full(len(y), 1 / len(y))
     cost = torch.cdist(x.double(), y.double()).numpy()
     plan = ot.emd(a, b, cost, numItermax=200_000)
@@ -121,17 +127,35 @@ def transport_plan(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return torch.from_numpy(i), torch.from_numpy(j), torch.from_numpy(plan[i, j]).to(x.dtype)
 
 
-def transport(X: Tensor, points_L: list[list[Tensor | None]], clouds_W: list[Tensor | None]) -> Transport:
+def paired_plan(x: Tensor, y: Tensor) -> Plan:
+    """Optimal transport between two clouds (n, 3) and (m, 3), but for TOLERANCE, by an auction (Bertsekas 1988, "The Auction
+    Algorithm": each point bids for its cheapest partner, by its gain over the next best and a step that shrinks). Of the larger
+    cloud as many points are taken as the smaller one has, evenly. Raises NonFiniteError if a point is not finite."""
+    n = min(len(x), len(y))
+    i, j = (torch.linspace(0, len(z) - 1, n).round().long() for z in (x, y))
+    check_finite("points", x)
+    check_finite("points", y)
+    points = [z[k].float().contiguous() for z, k in ((x, i), (y, j))]
+    width = -(-n // 16) * 16
+    costs, prices = torch.empty(n * width), torch.empty(width)
+    owner, partner, waiting = (torch.empty(n, dtype=torch.int32) for _ in range(3))
+    inputs = [*(array(z, wp.vec3) for z in points), TOLERANCE, *map(array, (costs, prices, owner, partner, waiting))]
+    wp.launch(auction_kernels.auction, dim=1, inputs=inputs, device="cpu")
+    return i, j[partner.long()], torch.full((n,), 1 / n, dtype=x.dtype)
+
+
+def transport(X: Tensor, points_L: list[list[Tensor | None]], clouds_W: list[Tensor | None], exact: bool = False) -> Transport:
     """Plans for every start k and body b, from points_L[k][b] (n, 3) in the body's frame, bodies at X (K, B, 4, 4), to the
-    measured clouds_W[b] (m, 3)."""
+    measured clouds_W[b] (m, 3). `exact`: by `exact_plan`."""
     K, B = X.shape[:2]
     some = [(k, b) for k in range(K) for b in range(B) if points_L[k][b] is not None and clouds_W[b] is not None]
+    plan = exact_plan if exact else paired_plan
 
-    def pairs(place: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
+    def pairs(place: tuple[int, int]) -> Plan:
         k, b = place
         p_L, y_W = points_L[k][b], clouds_W[b]
         assert p_L is not None and y_W is not None
-        i, j, mass = transport_plan(lie.transform(X[place], p_L), y_W)
+        i, j, mass = plan(lie.transform(X[place], p_L), y_W)
         return p_L[i], y_W[j], mass
 
     found = list(workers().map(pairs, some))

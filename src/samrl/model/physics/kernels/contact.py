@@ -17,6 +17,7 @@ its own acceleration (the block-diagonal bound of [[K, -K], [-K, K]]): right at 
 import warp as wp
 
 from .distance import distance, gap, normal
+from .rotations import cross_columns, rows_cross
 from .types import Model, Scratch, mat33, real, vec3
 
 
@@ -98,12 +99,12 @@ def adj_find_contacts(m: Model, s: Scratch, e: int):
 def push(s: Scratch, e: int, i: int, r: vec3, F: vec3, K: mat33):
     """Add a force F [N] at r [m] from link i's origin that falls by K times the point's acceleration. The solver counts
     accelerations from free fall, so F holds the share -K·gravity."""
-    rx = wp.skew(r)
+    Y = cross_columns(r, K)
     wp.atomic_add(s.force, e, i, F)
     wp.atomic_add(s.torque, e, i, wp.cross(r, F))
     wp.atomic_add(s.Gvv, e, i, K)
-    wp.atomic_add(s.Gwv, e, i, rx * K)
-    wp.atomic_add(s.Gww, e, i, -rx * K * rx)
+    wp.atomic_add(s.Gwv, e, i, Y)
+    wp.atomic_add(s.Gww, e, i, -rows_cross(Y, r))
 
 
 @wp.func

@@ -34,8 +34,9 @@ def link_wrench(m: Model, s: Scratch, e: int, i: int):
     av = s.av[e, i]
     c = R * m.com[e, i]
     f = (av + wp.cross(aw, c) + wp.cross(w, wp.cross(w, c)) + m.gravity[e] * m.gravcomp[i]) * m.mass[e, i]
-    I = R * m.inertia[e, i] * wp.transpose(R)
-    n = I * aw + wp.cross(w, I * w)
+    J = m.inertia[e, i]
+    Rt = wp.transpose(R)
+    n = R * (J * (Rt * aw)) + wp.cross(w, R * (J * (Rt * w)))
     B = s.Gwv[e, i]
     s.bv[e, i] = f - s.force[e, i] + wp.transpose(B) * aw + s.Gvv[e, i] * av
     s.bw[e, i] = n + wp.cross(c, f) - s.torque[e, i] + s.Gww[e, i] * aw + B * av

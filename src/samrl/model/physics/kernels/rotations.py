@@ -19,6 +19,26 @@ def matrix_from_axis_angle(z: vec3, angle: real):
 
 
 @wp.func
+def cross_columns(r: vec3, M: mat33):
+    """[r]x M: r × each column. As a product of matrices it would cost half as much again."""
+    return mat33(
+        r[1] * M[2, 0] - r[2] * M[1, 0], r[1] * M[2, 1] - r[2] * M[1, 1], r[1] * M[2, 2] - r[2] * M[1, 2],
+        r[2] * M[0, 0] - r[0] * M[2, 0], r[2] * M[0, 1] - r[0] * M[2, 1], r[2] * M[0, 2] - r[0] * M[2, 2],
+        r[0] * M[1, 0] - r[1] * M[0, 0], r[0] * M[1, 1] - r[1] * M[0, 1], r[0] * M[1, 2] - r[1] * M[0, 2],
+    )  # fmt: skip
+
+
+@wp.func
+def rows_cross(M: mat33, r: vec3):
+    """M [r]x: each row × r."""
+    return mat33(
+        M[0, 1] * r[2] - M[0, 2] * r[1], M[0, 2] * r[0] - M[0, 0] * r[2], M[0, 0] * r[1] - M[0, 1] * r[0],
+        M[1, 1] * r[2] - M[1, 2] * r[1], M[1, 2] * r[0] - M[1, 0] * r[2], M[1, 0] * r[1] - M[1, 1] * r[0],
+        M[2, 1] * r[2] - M[2, 2] * r[1], M[2, 2] * r[0] - M[2, 0] * r[2], M[2, 0] * r[1] - M[2, 1] * r[0],
+    )  # fmt: skip
+
+
+@wp.func
 def turned(rest: mat33, z: vec3, angle: real):
     """`rest` turned by an angle [rad] about a unit axis in its own frame, which is constant."""
     return rest * matrix_from_axis_angle(z, angle)

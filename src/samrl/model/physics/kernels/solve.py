@@ -11,6 +11,7 @@ it finds μ with the factors that `solve` left and makes -μ the gradient of r, 
 
 import warp as wp
 
+from .rotations import cross_columns, rows_cross
 from .types import FREE, Model, Scratch, real, vec3
 
 
@@ -22,10 +23,10 @@ def body_inertia(m: Model, s: Scratch, e: int, i: int):
     w = s.w[e, i]
     c = R * m.com[e, i]
     I = R * m.inertia[e, i] * wp.transpose(R)
-    cx = wp.skew(c)
+    mc = c * mass
     f = (wp.cross(w, wp.cross(w, c)) + m.gravity[e] * m.gravcomp[i]) * mass
-    s.Iww[e, i] = I - cx * cx * mass + s.Gww[e, i]
-    s.Iwv[e, i] = cx * mass + s.Gwv[e, i]
+    s.Iww[e, i] = I - wp.outer(mc, c) + wp.identity(n=3, dtype=real) * wp.dot(mc, c) + s.Gww[e, i]  # I - m [c]x²
+    s.Iwv[e, i] = wp.skew(mc) + s.Gwv[e, i]
     s.Ivv[e, i] = wp.identity(n=3, dtype=real) * mass + s.Gvv[e, i]
     s.pw[e, i] = wp.cross(w, I * w) + wp.cross(c, f) - s.torque[e, i] - s.rw[e, i]
     s.pv[e, i] = f - s.force[e, i] - s.rv[e, i]
@@ -48,11 +49,13 @@ def fold_link(m: Model, s: Scratch, e: int, i: int):
         Uv = wp.transpose(B) * Sw + C * Sv
         inv_D = real(1.0) / (wp.dot(Sw, Uw) + wp.dot(Sv, Uv) + s.extra[e, k])
         u = s.drive[e, k] - wp.dot(Sw, pw) - wp.dot(Sv, pv)
-        A = A - wp.outer(Uw, Uw) * inv_D
-        B = B - wp.outer(Uw, Uv) * inv_D
-        C = C - wp.outer(Uv, Uv) * inv_D
-        pw = pw + Uw * (u * inv_D)
-        pv = pv + Uv * (u * inv_D)
+        Ww = Uw * inv_D
+        Wv = Uv * inv_D
+        A = A - wp.outer(Ww, Uw)
+        B = B - wp.outer(Ww, Uv)
+        C = C - wp.outer(Wv, Uv)
+        pw = pw + Ww * u
+        pv = pv + Wv * u
         s.Uw[e, k] = Uw
         s.Uv[e, k] = Uv
         s.inv_D[e, k] = inv_D
@@ -62,9 +65,10 @@ def fold_link(m: Model, s: Scratch, e: int, i: int):
         pw = pw + A * s.cw[e, i] + B * s.cv[e, i]
         pv = pv + wp.transpose(B) * s.cw[e, i] + C * s.cv[e, i]
         r = s.p[e, i] - s.p[e, a]
-        rx = wp.skew(r)
-        s.Iww[e, a] = s.Iww[e, a] + A - B * rx + rx * wp.transpose(B) - rx * C * rx
-        s.Iwv[e, a] = s.Iwv[e, a] + B + rx * C
+        X = cross_columns(r, wp.transpose(B))  # [r]x B^T, and with its transpose -B [r]x
+        Y = cross_columns(r, C)
+        s.Iww[e, a] = s.Iww[e, a] + A + X + wp.transpose(X) - rows_cross(Y, r)
+        s.Iwv[e, a] = s.Iwv[e, a] + B + Y
         s.Ivv[e, a] = s.Ivv[e, a] + C
         s.pw[e, a] = s.pw[e, a] + pw + wp.cross(r, pv)
         s.pv[e, a] = s.pv[e, a] + pv
