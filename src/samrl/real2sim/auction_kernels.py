@@ -1,11 +1,12 @@
 """Warp kernel of the auction that pairs the points of two clouds."""
 
 # mypy: ignore-errors
-# ruff: noqa: UP018, RUF046 - Warp: int(0) declares a variable that a loop may change
+# ruff: noqa: UP018 - Warp: int(0) declares a variable that a loop may change
 
 import warp as wp
 
 wp.set_module_options({"enable_backward": False, "fast_math": True})
+
 
 @wp.func_native("""
     float* c = costs.data + row;

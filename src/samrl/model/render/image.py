@@ -96,8 +96,9 @@ class Frames:
     """
 
     def __init__(self, frame: Any, batch: int, device: str) -> None:
-        values = np.repeat(np.array([frame.numpy_value()], types.Frame.numpy_dtype()), batch)
-        self.array = wp.array(values, dtype=types.Frame, device=device)
+        self._struct: Any = types.Frame
+        values = np.repeat(np.array([frame.numpy_value()], self._struct.numpy_dtype()), batch)
+        self.array: Any = wp.array(values, dtype=types.Frame, device=device)
         self._on_host = not self.array.device.is_cuda
         self._values = self.array.numpy() if self._on_host else values  # on the host, the kernels' own memory
         self._images = np.arange(batch, dtype=np.uint64)
@@ -109,7 +110,7 @@ class Frames:
             if tensor is None:
                 field["data"] = 0
                 continue
-            size = wp.types.type_size_in_bytes(types.Frame.vars[name].type.dtype)
+            size = wp.types.type_size_in_bytes(self._struct.vars[name].type.dtype)
             each = tensor[0].nbytes
             field["data"] = np.uint64(tensor.data_ptr()) + self._images * np.uint64(each)
             field["shape"][:, 0], field["strides"][:, 0], field["ndim"] = each // size, size, 1

@@ -12,7 +12,16 @@ import warp as wp
 
 from samrl.model.render.kernels.rows import Mat34, run_end, sum_run, write_run
 from samrl.model.render.kernels.shading import add_vertex, color_of, inverse_depth_of, pull_back_face, shared_vector
-from samrl.model.render.kernels.types import NARROW, VERTICES, Frames, Surfaces, face_at, has_one_colour, mask_bits, weights
+from samrl.model.render.kernels.types import (
+    NARROW,
+    VERTICES,
+    Frames,
+    Surfaces,
+    face_at,
+    has_one_colour,
+    mask_bits,
+    weights,
+)
 
 wp.set_module_options({"enable_backward": False, "fast_math": True})
 

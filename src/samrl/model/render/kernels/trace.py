@@ -8,7 +8,7 @@ behind it, on the outer side. So an edge sunk into another face by a hair is eit
 """
 
 # mypy: ignore-errors
-# ruff: noqa: UP018, RUF046, SIM109 - Warp: int(0) declares a variable that a loop may change; no `in`, no nested `and`
+# ruff: noqa: UP018, RUF046, SIM102, SIM109 - Warp: int(0) declares a variable that a loop may change; no `in`, no nested `and`
 
 import warp as wp
 
