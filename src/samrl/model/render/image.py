@@ -96,12 +96,13 @@ class Frames:
     """
 
     def __init__(self, frame: Any, batch: int, device: str) -> None:
-        self._struct: Any = types.Frame
-        values = np.repeat(np.array([frame.numpy_value()], self._struct.numpy_dtype()), batch)
+        struct: Any = types.Frame
+        values = np.repeat(np.array([frame.numpy_value()], struct.numpy_dtype()), batch)
         self.array: Any = wp.array(values, dtype=types.Frame, device=device)
-        self._on_host = not self.array.device.is_cuda
+        self._on_host = torch.device(device).type == "cpu"
         self._values = self.array.numpy() if self._on_host else values  # on the host, the kernels' own memory
         self._images = np.arange(batch, dtype=np.uint64)
+        self._bytes = {n: wp.types.type_size_in_bytes(v.type.dtype) for n, v in struct.vars.items() if hasattr(v.type, "dtype")}
 
     def point(self, **tensors: Tensor | None) -> None:
         """Point fields at tensors (batch, …), contiguous, which the caller keeps alive; at nothing: None."""
@@ -110,8 +111,7 @@ class Frames:
             if tensor is None:
                 field["data"] = 0
                 continue
-            size = wp.types.type_size_in_bytes(self._struct.vars[name].type.dtype)
-            each = tensor[0].nbytes
+            size, each = self._bytes[name], tensor[0].nbytes
             field["data"] = np.uint64(tensor.data_ptr()) + self._images * np.uint64(each)
             field["shape"][:, 0], field["strides"][:, 0], field["ndim"] = each // size, size, 1
         if not self._on_host:

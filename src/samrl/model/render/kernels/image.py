@@ -30,7 +30,7 @@ Mat24 = wp.types.matrix(shape=(2, 4), dtype=wp.float32)
 
 @wp.func
 def along_row(surface: Surfaces, frame: Frames, b: int, f: int, x: float, y: float, flat: bool) -> Mat24:
-    """(colour / z, 1/z) of a face at a point, and their slopes along the row; of a face that has one colour, the colour itself."""
+    """(colour / z, 1/z) of a face at a point, and their slopes along the row; of one with one colour, the colour itself."""
     t = frame[b].setup[f]
     k = surface[0].corners[f]
     w = weights(t, x, y)

@@ -34,8 +34,8 @@ OUTSIDE = wp.constant(1.5e-3)  # and what is behind it so far on its outer side:
 
 @wp.struct
 class Surface:
-    """Topology: faces, corners (F); edges and edge_corners (E), the halves of `meshes.Mesh.edges`; of each face its mask bits, the
-    convex solid that it belongs to, -1 for none, its part, and whether that moves (F)."""
+    """Topology: faces, corners (F); edges and edge_corners (E), the halves of `meshes.Mesh.edges`; of each face its mask bits,
+    the convex solid that it belongs to, -1 for none, its part, and whether that moves (F)."""
 
     faces: wp.array(dtype=wp.vec3i)
     corners: wp.array(dtype=wp.vec3i)
