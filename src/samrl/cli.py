@@ -14,6 +14,7 @@ from samrl.core.errors import SamrlError, UnknownNameError
 
 Task = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="TASK")]
 RunPath = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+What = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="WHAT")]
 Name = Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")]
 Count = Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="")]
 Folder = Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")]
@@ -156,12 +157,32 @@ def check(*, replay: Dump = None) -> int:
     return 0 if all(o.good for o in outcomes) else 1
 
 
+def bench(what: What, /, *, device: Annotated[str, tyro.conf.arg(metavar="NAME")] = "cpu") -> int:
+    """Measure how fast this machine renders, simulates, or goes through the control loop; nothing trained is needed.
+
+    Args:
+        what: render, physics or loop.
+        device: cpu, or cuda:0 for kernels on a GPU (render and physics).
+    """
+    if what not in ("render", "physics", "loop"):
+        raise UnknownNameError("benchmark", what, ("render", "physics", "loop"))
+    if what == "loop" and device != "cpu":
+        raise UsageError(f"--device {device}: the loop is measured on the cpu, where it runs.")
+    from samrl import speed
+
+    _say(speed.machine(device))
+    rows = {"render": speed.render, "physics": speed.physics}[what](device) if what != "loop" else speed.loop()
+    print("\n".join(rows))
+    return 0
+
+
 VERBS: dict[str, Callable[..., Any]] = {
     "run": run,
     "real2sim": real2sim,
     "evaluate": evaluate,
     "report": report,
     "check": check,
+    "bench": bench,
 }
 
 

@@ -64,12 +64,14 @@ def judged(x: torch.Tensor, y: torch.Tensor, plan: Plan) -> tuple[float, torch.T
 
 @pytest.mark.parametrize(("count", "other"), [(512, 512), (192, 192), (150, 192)])
 def test_auction_finds_the_distance_and_its_gradient(count: int, other: int) -> None:
-    for seed, move in enumerate(([0.0] * 6, [0.005, -0.003, 0.002, 0.05, 0.1, -0.1], [0.03, 0.02, -0.01, 0.2, -0.3, 0.1])):
+    moves = [[0.005, -0.003, 0.002, 0.05, 0.1, -0.1], [0.03, 0.02, -0.01, 0.2, -0.3, 0.1]]
+    if count == other:  # else the clouds' own differences are all that is left
+        moves.append([0.0] * 6)
+    for seed, move in enumerate(moves):
         x, y = box(count, 2 * seed), box(other, 2 * seed + 1)
         y = lie.transform(lie.retract(torch.eye(4), torch.tensor(move)), y)
-        even = torch.linspace(0, other - 1, count).round().long()
-        (want, want_g), (found, found_g) = judged(x, y[even], exact_plan(x, y[even])), judged(x, y, paired_plan(x, y))
-        assert abs(found / want - 1) < 1e-3
+        (want, want_g), (found, found_g) = (judged(x, y, plan(x, y)) for plan in (exact_plan, paired_plan))
+        assert abs(found / want - 1) < (1e-3 if count == other else 0.03)
         assert float(torch.cosine_similarity(found_g, want_g, dim=0)) > 0.99
 
 

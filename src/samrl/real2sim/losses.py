@@ -129,9 +129,9 @@ def exact_plan(x: Tensor, y: Tensor) -> Plan:
 
 def paired_plan(x: Tensor, y: Tensor) -> Plan:
     """Optimal transport between two clouds (n, 3) and (m, 3), but for TOLERANCE, by an auction (Bertsekas 1988, "The Auction
-    Algorithm": each point bids for its cheapest partner, by its gain over the next best and a step that shrinks). Of the larger
-    cloud as many points are taken as the smaller one has, evenly. Raises NonFiniteError if a point is not finite."""
-    n = min(len(x), len(y))
+    Algorithm": each point bids for its cheapest partner, by its gain over the next best and a step that shrinks). Of the smaller
+    cloud some points are taken twice, evenly. Raises NonFiniteError if a point is not finite."""
+    n = max(len(x), len(y))
     i, j = (torch.linspace(0, len(z) - 1, n).round().long() for z in (x, y))
     check_finite("points", x)
     check_finite("points", y)
