@@ -72,7 +72,7 @@ def test_auction_finds_the_distance_and_its_gradient(count: int, other: int) -> 
         y = lie.transform(lie.retract(torch.eye(4), torch.tensor(move)), y)
         (want, want_g), (found, found_g) = (judged(x, y, plan(x, y)) for plan in (exact_plan, paired_plan))
         assert abs(found / want - 1) < (1e-3 if count == other else 0.03)
-        assert float(torch.cosine_similarity(found_g, want_g, dim=0)) > 0.99
+        assert float(torch.cosine_similarity(found_g, want_g, dim=0)) > (0.99 if count == other else 0.98)
 
 
 def test_auction_of_equal_points_ends() -> None:
