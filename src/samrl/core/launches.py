@@ -4,6 +4,8 @@ From Python, packing costs more than many of our kernels."""
 from __future__ import annotations
 
 import os
+import sys
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -16,7 +18,29 @@ wp.config.log_level = max(wp.config.log_level, wp.LOG_WARNING)  # Warp tells of 
 wp.init()  # views of tensors need it, and may come before any launch
 
 Job = tuple[Any, int, Sequence[Any]]  # a kernel over (batch, extent), the extent, its arguments after `first`
+_loading = threading.Lock()
+_told = threading.Event()
 _workers: dict[int, ThreadPoolExecutor] = {}  # by process: threads do not survive a fork
+
+
+def load(kernel: Any, device: str) -> None:
+    """Compile a kernel's module or take it from the cache, in one thread at a time, since compilations race; says so, once a
+    process, if that takes more than a second."""
+    target: Any = wp.get_device(device)
+    with _loading:
+        say = threading.Timer(1.0, _tell)
+        say.daemon = True
+        say.start()
+        try:
+            kernel.module.load(target, 256 if target.is_cuda else 1)  # the block sizes that wp.launch takes: part of the hash
+        finally:
+            say.cancel()
+
+
+def _tell() -> None:
+    if not _told.is_set():
+        _told.set()
+        print("compiling kernels for this machine, the first time only: half a minute in all.", file=sys.stderr, flush=True)
 
 
 def array(tensor: Tensor, dtype: Any = None) -> Any:
@@ -51,6 +75,7 @@ class Launches:
 
         def record(job: Job, first: int, count: int) -> Any:
             kernel, extent, args = job
+            load(kernel, device)
             return wp.launch(kernel, dim=(count, extent), inputs=[first, *args], device=device, record_cmd=True)
 
         self._shares = []

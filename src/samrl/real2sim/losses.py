@@ -12,7 +12,7 @@ from torch import Tensor
 
 from samrl.core import lie
 from samrl.core.errors import check_finite
-from samrl.core.launches import Launches, Slot, array, workers
+from samrl.core.launches import Launches, Slot, array, load, workers
 from samrl.real2sim import auction_kernels, loss_kernels
 
 
@@ -140,6 +140,7 @@ def paired_plan(x: Tensor, y: Tensor) -> Plan:
     costs, prices = torch.empty(n * width), torch.empty(width)
     owner, partner, waiting = (torch.empty(n, dtype=torch.int32) for _ in range(3))
     inputs = [*(array(z, wp.vec3) for z in points), TOLERANCE, *map(array, (costs, prices, owner, partner, waiting))]
+    load(auction_kernels.auction, "cpu")
     wp.launch(auction_kernels.auction, dim=1, inputs=inputs, device="cpu")
     return i, j[partner.long()], torch.full((n,), 1 / n, dtype=x.dtype)
 

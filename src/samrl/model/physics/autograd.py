@@ -10,6 +10,7 @@ import warp as wp
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from samrl.core.launches import load
 from samrl.model.physics import precision
 from samrl.model.physics.launch import LEAVES, Launcher, Structure, as_warp, on_stream
 
@@ -78,7 +79,7 @@ def _kinematics(launcher: Launcher, inputs: tuple, outputs: tuple, gradients: An
     """Launch the kernel forward, or back where gradients = (of the inputs, of the outputs) are given."""
     q = inputs[0]
     kernel = precision.load(q.dtype, "kinematics").forward_kinematics
-    precision.compile_kernel(kernel, launcher.device)
+    load(kernel, launcher.device)
     structure = launcher.structure(q.dtype)
     outputs[0][:, 0] = torch.eye(3, dtype=q.dtype, device=q.device)
     arguments = _kinematics_arguments(structure, inputs, outputs, gradients)

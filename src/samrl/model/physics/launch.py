@@ -14,6 +14,7 @@ import torch
 import warp as wp
 from torch import Tensor
 
+from samrl.core.launches import load
 from samrl.model.physics import precision
 from samrl.model.physics.layout import Layout
 
@@ -195,7 +196,7 @@ class Launcher:
         work = self.take(q.shape[0], False, q.dtype)
         real = work.types.real
         kernel = precision.load(q.dtype, "rollout").rollout
-        precision.compile_kernel(kernel, self.device)
+        load(kernel, self.device)
         arrays = [torch.stack([q, q]), torch.stack([qd, qd]), ref, tau]
         work.bind(leaves, {}, slice(None))
         inputs = [work.model, work.scratch, *(as_warp(a, real) for a in arrays), 1, 1, 0]
@@ -211,7 +212,7 @@ class Launcher:
         q = arrays[0]
         steps, size = q.shape[0] - 1, q.shape[1]
         kernel = precision.load(q.dtype, "rollout").rollout
-        precision.compile_kernel(kernel, self.device)
+        load(kernel, self.device)
         reverse = gradients is not None
         array_grads, leaf_grads = gradients if reverse else ((None,) * len(arrays), {})
 

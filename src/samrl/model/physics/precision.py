@@ -42,10 +42,3 @@ def _load_package(name: str) -> None:
     package = importlib.util.module_from_spec(spec)
     sys.modules[name] = package
     spec.loader.exec_module(package)
-
-
-def compile_kernel(kernel: wp.Kernel, device: str) -> None:
-    """Compile (or take from the cache) the module of a kernel; in one thread at a time, since compilations race."""
-    target = wp.get_device(device)
-    with _lock:
-        kernel.module.load(target, 256 if target.is_cuda else 1)  # the block sizes that wp.launch takes: part of the hash
