@@ -88,7 +88,7 @@ def test_stack_of_two_moving_bodies_rests() -> None:
 def test_friction_stops_a_sliding_box_as_coulomb_says() -> None:
     end = roll(PUSHED, [0, 0, 0.02002, 1, 0, 0, 0], [0.5, 0, 0, 0, 0, 0], periods=100, substeps=2)
     expected = 0.5**2 / (2 * 0.5 * 9.81)
-    assert float(end.q[-1, 0]) == pytest.approx(expected, rel=0.06)
+    assert float(end.q[-1, 0]) == pytest.approx(expected, rel=0.02)
     assert abs(float(end.qd[-1, 0])) < 1e-3
 
 

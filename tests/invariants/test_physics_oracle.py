@@ -78,7 +78,7 @@ def test_link_poses_equal_mujoco(name: str) -> None:
 
 
 def test_fall_follows_mujoco() -> None:
-    """A free spinning body and its hanging parts for 0.2 s, in the same integrator."""
+    """A free spinning body and its hanging parts for half a second, in the same integrator."""
     xml = FLOATING.replace('stiffness=".5" damping=".01"', "").replace('damping=".2" stiffness="3"', "")
     xml = xml.replace('stiffness=".3" damping=".01"', "")
     mj = mujoco.MjModel.from_xml_string(xml)
@@ -86,7 +86,7 @@ def test_fall_follows_mujoco() -> None:
     data.qfrc_applied[:] = 0
     scene, params, _ = compile_mjcf(xml, torch.float64)
     state = State(torch.tensor(data.qpos), torch.tensor(data.qvel))
-    end = Physics(scene).step(params, state, torch.zeros(scene.nv, dtype=torch.float64), substeps=200)
-    for _ in range(200):
+    end = Physics(scene).step(params, state, torch.zeros(scene.nv, dtype=torch.float64), substeps=500)
+    for _ in range(500):
         mujoco.mj_step(mj, data)
-    assert np.abs(end.q.numpy() - data.qpos).max() < 1e-9
+    assert np.abs(end.q.numpy() - data.qpos).max() < 1e-10
