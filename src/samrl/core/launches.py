@@ -20,12 +20,15 @@ wp.init()  # views of tensors need it, and may come before any launch
 Job = tuple[Any, int, Sequence[Any]]  # a kernel over (batch, extent), the extent, its arguments after `first`
 _loading = threading.Lock()
 _told = threading.Event()
+_loaded: set[tuple[Any, str]] = set()
 _workers: dict[int, ThreadPoolExecutor] = {}  # by process: threads do not survive a fork
 
 
 def load(kernel: Any, device: str) -> None:
     """Compile a kernel's module or take it from the cache, in one thread at a time, since compilations race; says so, once a
-    process, if that takes more than a second."""
+    process, if that takes more than a second. Costs nothing from the second call on."""
+    if (kernel, device) in _loaded:
+        return
     target: Any = wp.get_device(device)
     with _loading:
         say = threading.Timer(1.0, _tell)
@@ -35,6 +38,7 @@ def load(kernel: Any, device: str) -> None:
             kernel.module.load(target, 256 if target.is_cuda else 1)  # the block sizes that wp.launch takes: part of the hash
         finally:
             say.cancel()
+    _loaded.add((kernel, device))
 
 
 def _tell() -> None:
