@@ -7,28 +7,15 @@ the twin sees a block with a hole. The twin also goes back (gradients by state a
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-
 import mujoco
 import torch
 
 from samrl.learn.expert import random_start
 from samrl.model.model import Model
 from samrl.sim2real.control_loop import make_model
+from samrl.speed import best
 from samrl.tasks.mjcf import to_mjcf
 from samrl.tasks.peg_insertion import PegInsertion
-
-
-def best(run: Callable[[], object], repeats: int = 5) -> float:
-    """Least seconds of several runs, after one that is not counted."""
-    run()
-    times = []
-    for _ in range(repeats):
-        began = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - began)
-    return min(times)
 
 
 def rates(model: Model, task: PegInsertion, count: int) -> tuple[float, float]:
@@ -44,7 +31,7 @@ def rates(model: Model, task: PegInsertion, count: int) -> tuple[float, float]:
         free = points.clone().requires_grad_()
         model.physics.rollout(twin.params, twin.state, free, substeps=50).q.sum().backward()
 
-    return 500 * count / best(forward), 500 * count / best(both)
+    return 500 * count / best(forward, 5), 500 * count / best(both, 5)
 
 
 def main() -> None:
@@ -54,7 +41,7 @@ def main() -> None:
     mj = mujoco.MjModel.from_xml_string(to_mjcf(task.scene, timestep=0.002))
     data = mujoco.MjData(mj)
     data.qpos[:] = task.draw(0).q_start
-    peer = 500 / best(lambda: [mujoco.mj_step(mj, data) for _ in range(500)])
+    peer = 500 / best(lambda: [mujoco.mj_step(mj, data) for _ in range(500)], 5)
     print(f"MuJoCo C, 1 environment: {peer / 1e3:.0f}k steps/s")
     for count in (1, 64, 256):
         f, b = rates(model, task, count)

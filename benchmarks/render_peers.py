@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import torch
 from deodr.differentiable_renderer import Scene2D
-from physics import best
 from render import table_top, views
 
 from samrl.core import lie
@@ -24,6 +23,7 @@ from samrl.core.camera import Camera
 from samrl.model.render import Renderer
 from samrl.model.render.meshes import Mesh, scene_mesh
 from samrl.model.scene import Params, Scene
+from samrl.speed import best
 
 BACKGROUND = (0.1, 0.2, 0.1)
 

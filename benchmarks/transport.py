@@ -8,12 +8,13 @@ time: how much longer our plan is, and the least cosine of the gradients by the 
 from __future__ import annotations
 
 import argparse
+from functools import partial
 
 import torch
-from physics import best
 
 from samrl.core import lie
 from samrl.real2sim.losses import Plan, exact_plan, paired_plan
+from samrl.speed import best
 
 
 def sides(count: int, generator: torch.Generator) -> torch.Tensor:
@@ -46,7 +47,7 @@ def main() -> None:
             y = lie.transform(lie.retract(torch.eye(4), move), y)
             (d0, g0), (d1, g1) = (judge(x, y, plan(x, y)) for plan in (exact_plan, paired_plan))
             cosine = float(torch.cosine_similarity(g0, g1, dim=0))
-            ours, peer = (1e3 * best(lambda: plan(x, y), 3) for plan in (paired_plan, exact_plan))  # noqa: B023
+            ours, peer = (1e3 * best(partial(plan, x, y), 3) for plan in (paired_plan, exact_plan))
             rows.append([ours, peer, d1 / d0 - 1, cosine])
         ours, peer, longer, _ = torch.tensor(rows).mean(0).tolist()
         least = min(row[3] for row in rows)

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -45,6 +46,11 @@ def _tell() -> None:
     if not _told.is_set():
         _told.set()
         print("compiling kernels for this machine, the first time only: half a minute in all.", file=sys.stderr, flush=True)
+
+
+def on_stream(device: torch.device) -> Any:
+    """On a GPU, Warp works in torch's stream, so that neither runs ahead of the other."""
+    return wp.ScopedStream(wp.stream_from_torch(device)) if device.type == "cuda" else nullcontext()
 
 
 def array(tensor: Tensor, dtype: Any = None) -> Any:

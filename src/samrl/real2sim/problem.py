@@ -24,7 +24,7 @@ class UpdateSettings:
     weight_color, weight_emd [1/m], weight_prior: λ1, λ2, and of what is known before any image.
     weight_depth [1/m], depth_cap [m]: of depth in the masked image, beside a colour from 0 to 1, and its largest difference.
     points, coarse_points: at most so many a cloud, in the fine and the coarse stage.
-    exact_plans: whether transport plans are optimal to the last digit, or nearly, in a quarter of the time.
+    exact_plans: whether transport plans are optimal to the last digit, or nearly, in a fraction of the time.
     coarse_steps, coarse_yaws [rad]: iterations of the coarse stage and the turns about the vertical that it starts from.
     wide_steps, fine_steps: iterations of the fine stage on the wide crop and on the near ones.
     rate_p [m], rate_r [rad], rate_color: first step sizes of Adam, falling by a cosine.

@@ -10,9 +10,9 @@ import warp as wp
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from samrl.core.launches import load
+from samrl.core.launches import load, on_stream
 from samrl.model.physics import precision
-from samrl.model.physics.launch import LEAVES, Launcher, Structure, as_warp, on_stream
+from samrl.model.physics.launch import LEAVES, Launcher, Structure, as_warp
 
 _FIRST_LEAF = 7  # inputs of Rollout.forward before the leaves
 

@@ -6,7 +6,6 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +13,7 @@ import torch
 import warp as wp
 from torch import Tensor
 
-from samrl.core.launches import load
+from samrl.core.launches import load, on_stream
 from samrl.model.physics import precision
 from samrl.model.physics.layout import Layout
 
@@ -228,8 +227,3 @@ class Launcher:
 
         with on_stream(q.device):
             self.for_parts(job, size, steps)
-
-
-def on_stream(device: torch.device) -> Any:
-    """On a GPU, Warp works in torch's stream, so that neither runs ahead of the other."""
-    return wp.ScopedStream(wp.stream_from_torch(device)) if device.type == "cuda" else nullcontext()

@@ -18,7 +18,7 @@ import warp as wp
 from torch import Tensor
 
 from samrl.core.errors import NonFiniteError, check_finite
-from samrl.core.launches import Job, Launches, Slot, array
+from samrl.core.launches import Job, Launches, Slot, array, on_stream
 from samrl.model.render.kernels import fill, pieces, trace, types
 from samrl.model.render.kernels import image as pixels
 from samrl.model.render.meshes import Mesh
@@ -99,7 +99,8 @@ class Frames:
         struct: Any = types.Frame
         values = np.repeat(np.array([frame.numpy_value()], struct.numpy_dtype()), batch)
         self.array: Any = wp.array(values, dtype=types.Frame, device=device)
-        self._on_host = torch.device(device).type == "cpu"
+        self._device = torch.device(device)
+        self._on_host = self._device.type == "cpu"
         self._values = self.array.numpy() if self._on_host else values  # on the host, the kernels' own memory
         self._images = np.arange(batch, dtype=np.uint64)
         self._bytes = {n: wp.types.type_size_in_bytes(v.type.dtype) for n, v in struct.vars.items() if hasattr(v.type, "dtype")}
@@ -115,7 +116,8 @@ class Frames:
             field["data"] = np.uint64(tensor.data_ptr()) + self._images * np.uint64(each)
             field["shape"][:, 0], field["strides"][:, 0], field["ndim"] = each // size, size, 1
         if not self._on_host:
-            self.array.assign(self._values)
+            with on_stream(self._device):
+                self.array.assign(self._values)
 
 
 class Image:
@@ -154,7 +156,7 @@ class Image:
         frame.background, frame.near = wp.vec3(*settings.background), settings.near
         frame.mean_depth, frame.free = int(settings.mean_depth), int(self.mesh.free)
         self.frames = Frames(frame, self.batch, settings.device)
-        self.frames.point(**{n: x for n, x in vars(self).items() if isinstance(x, Tensor)})
+        self.frames.point(**{n: x for n, x in vars(self).items() if isinstance(x, Tensor)})  # named as the fields are
         self._room(pixels // 2 + 4 * faces, pixels // 4 + 2 * edges)
 
     def _room(self, nodes: int, pieces: int) -> None:

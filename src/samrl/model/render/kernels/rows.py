@@ -82,7 +82,9 @@ def next_crossing(
     memset(zbuffer.data + begin, 0, 8 * (size_t)(end - begin));
     memset(lists.data + begin, 0, 4 * (size_t)(end - begin));
 """)
-def clear_row(zbuffer: wp.array(dtype=wp.int64), lists: wp.array(dtype=int), begin: int, end: int): ...
+def clear_row(zbuffer: wp.array(dtype=wp.int64), lists: wp.array(dtype=int), begin: int, end: int):
+    """Nothing is seen yet, and no pixel is marked."""
+    ...
 
 
 @wp.func_native("""
