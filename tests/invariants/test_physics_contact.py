@@ -27,7 +27,7 @@ def start(xml: str, q: list[float] | None = None) -> tuple[Scene, Params, State]
 
 
 def test_a_box_creeps_less_than_a_millimetre_a_second_on_half_the_friction_angle() -> None:
-    """With `slip_speed` 1.5 mm/s: friction is viscous below it, and a body creeps at half of it. With the default it is 2.7 mm/s."""
+    """With `slip_speed` 1.5 mm/s, below which friction is viscous: a body creeps at half of it. With the default, 2.7 mm/s."""
     scene, params, state = start(BOX, [0, 0, 0.02, *STILL])
     angle = 0.5 * math.atan(0.5)
     params.gravity[:] = 9.81 * torch.tensor([math.sin(angle), 0.0, -math.cos(angle)])

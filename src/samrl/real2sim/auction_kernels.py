@@ -52,7 +52,7 @@ def auction(
     prices: wp.array(dtype=float), owner: wp.array(dtype=int), partner: wp.array(dtype=int), waiting: wp.array(dtype=int),
 ):  # fmt: skip
     """Fills partner (n): the point of y for each of x. costs (n width), prices (width), width being n rounded up to a
-    multiple of 16, owner, waiting (n): working memory. One thread. Each bid raises a price by a step or more, so there is an end."""
+    multiple of 16, owner, waiting (n): working memory. One thread. Each bid raises a price by a step or more, so it ends."""
     n = x.shape[0]
     width = prices.shape[0]
     largest = float(0.0)
