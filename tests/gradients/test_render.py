@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from pictures import WEIGHTINGS, Picture, smooth_noise
+from pictures import WEIGHTINGS, Picture
+from surfaces import Surface, off
 from views import VIEWS
 
 from samrl.core import lie
 from samrl.core.camera import Camera, look_at
-from samrl.model.render import LooseSolid, Renderer, Settings, SurfaceRenderer, loose_scene, surface_mesh
-from samrl.model.render.meshes import template
+from samrl.model.render import LooseSolid, Renderer, loose_scene
 from samrl.model.scene import BOX, CYLINDER, SPHERE
 
 FINE = 8  # pixels of the reference to one, each way
@@ -58,45 +58,13 @@ def test_moving_limits_the_gradient_to_the_named_bodies():
     assert not grads[1][torch.arange(len(picture.names) + 1) != peg].any()
 
 
-class Surface:
-    """A free surface in 128 × 128 pixels, with a loss by colour and one by coverage for each weighting."""
-
-    def __init__(self, kind: int, size: list[float], split: bool = False) -> None:
-        shape = template(kind)
-        faces, corners, T = shape.faces, shape.corners, shape.T
-        if split:
-            T, faces = T[faces.reshape(-1)], torch.arange(faces.size).reshape(-1, 3).numpy()
-        self.mesh = surface_mesh(faces, corners)
-        self.vertices = torch.from_numpy(T @ (size + [0.0] * (6 - len(size)))).float()
-        self.colors = torch.rand(len(shape.normals), 3, generator=torch.Generator().manual_seed(1))
-        self.camera = Camera.from_fov(128, 128, 0.5, look_at(torch.tensor([0.2, -0.25, 0.2]), torch.zeros(3)))
-        self.weights = smooth_noise(128, 4, 7)
-
-    def losses(self, finer: int, vertices: torch.Tensor, colors: torch.Tensor) -> torch.Tensor:
-        settings = Settings(background=(0.3, 0.1, 0.2))
-        image = SurfaceRenderer(self.mesh, settings, mask=True).render(vertices, colors, self.camera.finer(finer))
-        layers = torch.cat([image.color, image.masks["surface"][..., None]], -1).double()
-        layers = layers.view(128, finer, 128, finer, 4).mean((1, 3))
-        sums = torch.einsum("hwc,kchw->ck", layers, self.weights)
-        return torch.cat([sums[:3].sum(0), sums[3]])
-
-    def gradient(self, vertices: torch.Tensor) -> torch.Tensor:
-        """(2 WEIGHTINGS, V, 3)."""
-        x = vertices.clone().requires_grad_()
-        rows = self.losses(1, x, self.colors)
-        return torch.stack([torch.autograd.grad(y, x, retain_graph=True)[0] for y in rows]).double()
-
-
 SURFACES = [(SPHERE, [0.05]), (BOX, [0.05, 0.03, 0.04]), (CYLINDER, [0.03, 0.05])]
 
 
-def off(got: torch.Tensor, want: torch.Tensor) -> float:
-    return float((got - want).norm() / want.norm())
-
-
+@pytest.mark.parametrize("textured", (False, True), ids=("plain", "textured"))
 @pytest.mark.parametrize("kind, size", SURFACES)
-def test_free_vertices_equal_difference_of_a_finer_image(kind: int, size: list[float]):
-    surface, step = Surface(kind, size), 1e-4
+def test_free_vertices_equal_difference_of_a_finer_image(kind: int, size: list[float], textured: bool):
+    surface, step = Surface(kind, size, textured=textured), 1e-4
     some = torch.randperm(len(surface.vertices), generator=torch.Generator().manual_seed(2))[:8]
     got, want = surface.gradient(surface.vertices)[:, some], []
     with torch.no_grad():
@@ -120,6 +88,19 @@ def test_colours_of_a_free_surface_equal_difference():
         moved = [surface.colors + 0.1 * d.view_as(colors) for d in torch.eye(colors.numel())]
         want = torch.stack([(surface.losses(1, surface.vertices, c)[0] - loss) / 0.1 for c in moved])
     assert off(got.double(), want) < 1e-3
+
+
+@pytest.mark.parametrize("kind, size", SURFACES)
+def test_a_texture_s_texels_equal_difference_of_a_finer_image(kind: int, size: list[float]):
+    surface = Surface(kind, size, textured=True)
+    texture = surface.texture.clone().requires_grad_()
+    rows = surface.losses(1, surface.vertices, surface.colors, texture)[:WEIGHTINGS]
+    got = torch.stack([torch.autograd.grad(y, texture, retain_graph=True)[0] for y in rows]).double()
+    with torch.no_grad():  # the image is linear in its texels
+        none = surface.losses(FINE, surface.vertices, surface.colors, 0 * texture)
+        each = torch.eye(texture.numel()).view(-1, *texture.shape)
+        want = torch.stack([surface.losses(FINE, surface.vertices, surface.colors, x) - none for x in each], -1)
+    assert off(got, want[:WEIGHTINGS].view(got.shape)) < ERROR
 
 
 @pytest.mark.parametrize("kind, size", SURFACES)

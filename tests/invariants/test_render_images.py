@@ -11,7 +11,7 @@ import torch
 from samrl.core import lie
 from samrl.core.camera import Camera, Roi, look_at
 from samrl.core.errors import ImageError, NonFiniteError, SceneError, UnknownNameError
-from samrl.model.render import LooseSolid, Renderer, loose_scene
+from samrl.model.render import LooseSolid, Renderer, SurfaceRenderer, loose_scene, surface_mesh
 from samrl.model.render.meshes import find_edges, template
 from samrl.model.scene import BLOCK_WITH_HOLE, BOX, CAPSULE, CYLINDER, PLANE, SPHERE
 
@@ -257,3 +257,28 @@ def test_errors_say_what_is_wrong():
         renderer.render(params, X, dataclasses.replace(small_camera(), width=0))
     with pytest.raises(SceneError, match="99"):
         template(99)
+
+
+def plate_with(texture: torch.Tensor | None, uv: list) -> torch.Tensor:
+    """A square seen head on, its first row of pixels at +y, in an image of 4 × 4 pixels."""
+    square = torch.tensor([(-1.0, -1.0, 0.0), (1.0, -1.0, 0.0), (1.0, 1.0, 0.0), (-1.0, 1.0, 0.0)])
+    up = torch.tensor([0.0, 1.0, 0.0])
+    camera = Camera.from_fov(4, 4, 2 * math.atan(1 / 3), look_at(torch.tensor([0.0, 0.0, 3.0]), torch.zeros(3), up))
+    faces = np.array([(0, 1, 2), (0, 2, 3)])
+    renderer = SurfaceRenderer(surface_mesh(faces), uv=np.array(uv)[faces])
+    return renderer.render(square, torch.ones(4, 3), camera, texture).color
+
+
+def test_a_texture_lies_as_uv_says_and_is_repeated():
+    """Two texels a pixel, which are taken at 2 × 2 points: each pixel is their mean."""
+    texture = torch.rand(8, 8, 3, generator=torch.Generator().manual_seed(0))
+    image = plate_with(texture, [(0, 1), (1, 1), (1, 0), (0, 0)])
+    assert torch.allclose(image, texture.view(4, 2, 4, 2, 3).mean((1, 3)), atol=1e-5)
+    assert torch.allclose(plate_with(texture, [(3, -1), (4, -1), (4, -2), (3, -2)]), image, atol=1e-4)
+
+
+def test_a_texture_without_uv_is_refused():
+    with pytest.raises(ImageError, match="one came without the other"):
+        plate_with(None, [(0, 1), (1, 1), (1, 0), (0, 0)])
+    with pytest.raises(ImageError, match="uv has shape"):
+        SurfaceRenderer(surface_mesh(np.array([(0, 1, 2)])), uv=np.zeros((3, 2)))

@@ -38,6 +38,9 @@ class Subject(Protocol):
     def pull_back(self, image: Image, needs: Sequence[bool], lit: bool) -> list[Job]:
         """Adjoint of `project`; `lit`: the image's colours had a gradient."""
 
+    def begin(self, image: Image, inputs: Sequence[Tensor], grads: list[Tensor]) -> None:
+        """What is to be done before a backward pass: point what is no slot at where it comes from, and goes."""
+
     def finish(self, image: Image, grads: list[Tensor]) -> None:
         """Adjoint of `prepare`."""
 
@@ -71,6 +74,7 @@ class Draw(torch.autograd.Function):
             for given, slot, x, g in zip(image.inputs, image.g_inputs, inputs, out, strict=True):
                 given.bind(x)
                 slot.bind(g)
+            subject.begin(image, inputs, out)
             lit = grads[0] is not None
             image.pull_back(grads[:3], subject.wanted(needs), needs, lambda image: subject.pull_back(image, needs, lit))
             subject.finish(image, out)
@@ -125,6 +129,9 @@ class SolidSubject:
         jobs: list[Job] = [(geometry.pull_back_vertices, parts, poses)]
         return jobs + ([(geometry.pull_back_shade, parts, shades)] if lit else [])
 
+    def begin(self, image: Image, inputs: Sequence[Tensor], grads: list[Tensor]) -> None:
+        pass
+
     def finish(self, image: Image, grads: list[Tensor]) -> None:
         pass
 
@@ -141,16 +148,33 @@ class FreeSubject:
         image.shade.copy_(inputs[1].expand_as(image.shade))
 
     def project(self, image: Image) -> list[Job]:
-        p_W, _, X, K = (slot.array for slot in image.inputs)
+        p_W, _, X, K = (slot.array for slot in image.inputs[:4])
         return [(geometry.project_points, image.h.shape[1], (p_W, X, K, image.arrays[0]))]
 
     def wanted(self, needs: Sequence[bool]) -> tuple:
-        return self.mesh.wanted(needs[0] or any(needs[2:]), False, needs[1], False)
+        return self.mesh.wanted(needs[0] or any(needs[2:4]), False, needs[1] or any(needs[4:]), False)
 
     def pull_back(self, image: Image, needs: Sequence[bool], lit: bool) -> list[Job]:
-        p_W, _, X, K = (slot.array for slot in image.inputs)
-        g_p, _, g_X, g_K = (slot.array for slot in image.g_inputs)
+        p_W, _, X, K = (slot.array for slot in image.inputs[:4])
+        g_p, _, g_X, g_K = (slot.array for slot in image.g_inputs[:4])
         return [(geometry.pull_back_points, image.h.shape[1], (p_W, X, K, image.arrays[2], g_p, g_X, g_K))]
+
+    def begin(self, image: Image, inputs: Sequence[Tensor], grads: list[Tensor]) -> None:
+        pass
 
     def finish(self, image: Image, grads: list[Tensor]) -> None:
         grads[1].copy_(image.g_shade)
+
+
+class TexturedSubject(FreeSubject):
+    """A free surface with a texture (height, width, 3)."""
+
+    INPUTS: ClassVar[dict[str, Any]] = FreeSubject.INPUTS | {"texture": wp.vec3}
+
+    def prepare(self, image: Image, inputs: Sequence[Tensor]) -> None:
+        super().prepare(image, inputs)
+        image.frames.set(texture_height=inputs[4].shape[1], texture_width=inputs[4].shape[2])
+        image.frames.point(texture=inputs[4])
+
+    def begin(self, image: Image, inputs: Sequence[Tensor], grads: list[Tensor]) -> None:
+        image.frames.point(texture=inputs[4], g_texture=grads[4])

@@ -47,6 +47,7 @@ class DeviceMesh:
     Attributes:
         part_moves: (P) bool, poses of these parts' links get a gradient.
         bits: (P) int, mask bits of each part; mask_count: how many masks.
+        uv: (F, 3, 2) where in a texture the corners of each face lie; None: no texture.
     """
 
     mesh: Mesh
@@ -59,6 +60,7 @@ class DeviceMesh:
     surfaces: Any = field(init=False)  # the surface, as kernels take it
     face_link: Any = field(init=False)
     free: bool = False  # whether vertices move freely
+    uv: np.ndarray | None = None
     _wanted: dict[tuple[bool, ...], tuple[Any, bool]] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -71,6 +73,7 @@ class DeviceMesh:
         self.surface.convex = self.upload(m.face_convex, int)
         self.surface.part = self.upload(m.face_part, int)
         self.surface.moves = self.upload(self.part_moves[m.face_part].astype(np.int32), int)
+        self.surface.uv = self.upload(np.zeros((0, 2)) if self.uv is None else self.uv.reshape(-1, 2), wp.vec2)
         self.surfaces = wp.array([self.surface], dtype=types.Surface, device=self.settings.device)
         self.face_link = self.upload(self.part_link[m.face_part], int)
 
@@ -105,16 +108,25 @@ class Frames:
         self._images = np.arange(batch, dtype=np.uint64)
         self._bytes = {n: wp.types.type_size_in_bytes(v.type.dtype) for n, v in struct.vars.items() if hasattr(v.type, "dtype")}
 
+    def set(self, **values: int) -> None:
+        """Numbers that all images have in common."""
+        for name, value in values.items():
+            self._values[name] = value
+        self._write()
+
     def point(self, **tensors: Tensor | None) -> None:
-        """Point fields at tensors (batch, …), contiguous, which the caller keeps alive; at nothing: None."""
+        """Point fields at tensors (batch, …), or (1, …) for all, contiguous, which the caller keeps alive; at nothing: None."""
         for name, tensor in tensors.items():
             field = self._values[name]
             if tensor is None:
                 field["data"] = 0
                 continue
             size, each = self._bytes[name], tensor[0].nbytes
-            field["data"] = np.uint64(tensor.data_ptr()) + self._images * np.uint64(each)
+            field["data"] = np.uint64(tensor.data_ptr()) + self._images * np.uint64(each if len(tensor) > 1 else 0)
             field["shape"][:, 0], field["strides"][:, 0], field["ndim"] = each // size, size, 1
+        self._write()
+
+    def _write(self) -> None:
         if not self._on_host:
             with on_stream(self._device):
                 self.array.assign(self._values)
@@ -147,7 +159,7 @@ class Image:
         self.h, self.shade = new(int(m.vertex_start[-1]), 3), new(int(m.corner_start[-1]), 3)
         self.g_h, self.g_shade = torch.empty_like(self.h), torch.empty_like(self.shade)
         self.arrays = [array(x, wp.vec3) for x in (self.h, self.shade, self.g_h, self.g_shade)]
-        self.setup, self.facing, self.median = new(faces, 11), new(faces, dtype=word), new(faces, 4)
+        self.setup, self.facing, self.narrow = new(faces, 11), new(faces, dtype=word), new(faces, 5)
         self.zbuffer, self.lists = new(pixels, dtype=torch.int64), new(pixels, dtype=word)
         self.marked, self.used = new(pixels, dtype=word), new(4, dtype=word)
         self.sides, self.runs, self.ends = new(edges, 4, dtype=word), new(edges, 4), new(edges, 2)

@@ -12,7 +12,7 @@ from torch import Tensor
 from samrl.core.camera import Camera
 from samrl.core.errors import ImageError
 from samrl.core.types import RGBD
-from samrl.model.render.autograd import Draw, FreeSubject, SolidSubject
+from samrl.model.render.autograd import Draw, FreeSubject, SolidSubject, TexturedSubject
 from samrl.model.render.image import DeviceMesh, Settings
 from samrl.model.render.kernels import geometry
 from samrl.model.render.meshes import Mesh, scene_mesh
@@ -81,24 +81,34 @@ class Renderer:
 
 class SurfaceRenderer:
     """Renders free, closed surfaces given by their vertices: cloth with a front and a back layer, tubes, whatever is not a
-    scene's solid. Differentiable by vertices, colours and camera.
+    scene's solid. Differentiable by vertices, colours, texture and camera.
 
     Args:
         mesh: from `surface_mesh`.
         mask: whether the surface's coverage is returned too, as mask "surface".
+        uv: (F, 3, 2) where in a texture the corners of each face lie: (0, 0) is the first corner of its first row, (1, 1) the
+            last of its last; beyond, it is repeated.
     """
 
-    def __init__(self, mesh: Mesh, settings: Settings | None = None, *, mask: bool = False) -> None:
+    def __init__(self, mesh: Mesh, settings: Settings | None = None, *, mask: bool = False, uv: np.ndarray | None = None) -> None:
         part = np.zeros(1, np.int32)
         self.settings = settings or Settings()
         self.masks = ("surface",) if mask else ()
-        self.subject = FreeSubject(DeviceMesh(mesh, self.settings, part, part == 0, part + int(mask), len(self.masks), free=True))
+        if uv is not None and np.shape(uv) != (len(mesh.faces), 3, 2):
+            raise ImageError(f"uv has shape {np.shape(uv)}; it takes {(len(mesh.faces), 3, 2)}, two numbers a corner of a face.")
+        uv = None if uv is None else np.asarray(uv, np.float32)
+        surface = DeviceMesh(mesh, self.settings, part, part == 0, part + int(mask), len(self.masks), free=True, uv=uv)
+        self.subject = FreeSubject(surface) if uv is None else TexturedSubject(surface)
 
-    def render(self, vertices_W: Tensor, colors: Tensor, camera: Camera) -> RGBD:
+    def render(self, vertices_W: Tensor, colors: Tensor, camera: Camera, texture: Tensor | None = None) -> RGBD:
         """Image of vertices (*batch, V, 3) [m] in the world with colours (*batch, C, 3) at the mesh's corners (lit already).
-        Batches as in `Renderer.render`."""
+        Where the renderer has `uv`, they are multiplied by a texture (*batch, Ht, Wt, 3), bilinear between its texels and taken
+        at 2 × 2 points a pixel: much finer ones than that should be made coarser before. Batches as in `Renderer.render`."""
+        textured = isinstance(self.subject, TexturedSubject)
+        if textured != (texture is not None):
+            raise ImageError("a texture needs a renderer with uv, and that a texture: one came without the other.")
         leaves = [(vertices_W, 2), (colors, 2), (camera.X_WC, 2), (camera.K, 1)]
-        batch, inputs = _flatten(leaves, self.settings.device)
+        batch, inputs = _flatten(leaves if texture is None else [*leaves, (texture, 3)], self.settings.device)
         size = (_check_size(camera, batch), camera.height, camera.width)
         out = Draw.apply(self.subject, size, *inputs)
         return _rgbd(out, batch, self.masks, camera, self.settings.mean_depth)[0]

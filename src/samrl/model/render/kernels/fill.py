@@ -8,18 +8,21 @@ import warp as wp
 
 from samrl.model.render.kernels.edges import edge_depths, edge_line, edge_sides, first_stride, stride, surely_hidden
 from samrl.model.render.kernels.rows import clear_row, next_crossing, next_listed, write_keys
+from samrl.model.render.kernels.texture import has_texture
 from samrl.model.render.kernels.types import (
     BACK,
     CLIPPED,
+    DAMPING,
     DEGENERATE,
     EMPTY,
     FRONT,
     NARROW,
+    NARROW_TEXTURED,
     NARROW_WIDTH,
     THIN,
-    TIP,
     UNMARKED,
     Frames,
+    Narrow,
     Setup,
     Surfaces,
     face_at,
@@ -74,20 +77,17 @@ def row_span(t: Setup, m: Mat32, dy: float, left: float, right: float) -> wp.vec
 
 
 @wp.func
-def longest_median(frame: Frames, b: int, f: int, p0: wp.vec2, p1: wp.vec2, p2: wp.vec2, rx: float, ry: float) -> int:
-    """Keeps the longest median of a face with corners p (from rx, ry); returns TIP times the vertex it leads to."""
+def set_narrow(frame: Frames, b: int, f: int, p0: wp.vec2, p1: wp.vec2, p2: wp.vec2, rx: float, ry: float):
+    """Keeps what `shading` needs of a narrow face with corners p (from rx, ry)."""
     middle = (p0 + p1 + p2) / 3.0
-    tip = int(0)
-    m = p0 - middle
-    if wp.length_sq(p1 - middle) > wp.length_sq(m):
-        m = p1 - middle
-        tip = TIP
-    if wp.length_sq(p2 - middle) > wp.length_sq(m):
-        m = p2 - middle
-        tip = 2 * TIP
-    m = m / (1.5 * wp.length_sq(m))
-    frame[b].median[f] = wp.vec4(middle[0] + rx, middle[1] + ry, m[0], m[1])
-    return tip
+    q0 = p0 - middle
+    q1 = p1 - middle
+    q2 = p2 - middle
+    xx = q0[0] * q0[0] + q1[0] * q1[0] + q2[0] * q2[0] + DAMPING
+    xy = q0[0] * q0[1] + q1[0] * q1[1] + q2[0] * q2[1]
+    yy = q0[1] * q0[1] + q1[1] * q1[1] + q2[1] * q2[1] + DAMPING
+    d = 1.0 / (xx * yy - xy * xy)
+    frame[b].narrow[f] = Narrow(middle[0] + rx, middle[1] + ry, d * yy, -d * xy, d * xx)
 
 
 @wp.kernel
@@ -147,8 +147,9 @@ def fill(first: int, surface: Surfaces, frame: Frames):
         p1 = wp.vec2(h1[0], h1[1]) / h1[2]
         p2 = wp.vec2(h2[0], h2[1]) / h2[2]
         long = wp.max(wp.length_sq(p1 - p0), wp.max(wp.length_sq(p2 - p1), wp.length_sq(p0 - p2)))
-        if area < NARROW_WIDTH * wp.sqrt(long):
-            seen = FRONT | NARROW | longest_median(frame, b, f, p0, p1, p2, rx, ry)
+        if area < wp.where(has_texture(surface), NARROW_TEXTURED, NARROW_WIDTH) * wp.sqrt(long):
+            seen = FRONT | NARROW
+            set_narrow(frame, b, f, p0, p1, p2, rx, ry)
     else:
         seen = FRONT | CLIPPED
     if volume >= 0.0:

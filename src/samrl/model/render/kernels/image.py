@@ -2,7 +2,8 @@
 
 The image is the mean over each pixel. Its gradient has two terms (Li et al. 2018, "Differentiable Monte Carlo Ray Tracing
 through Edge Sampling", Eq. 4): the interior, here, by the adjoint of interpolation, and the boundary, in `pieces`. Along a row
-a face is looked up once, and what goes back to it is summed until another one is seen.
+a face is looked up once, and what goes back to it is summed until another one is seen. A narrow face, and a texture, are gone
+through pixel by pixel.
 """
 
 # mypy: ignore-errors
@@ -12,6 +13,7 @@ import warp as wp
 
 from samrl.model.render.kernels.rows import Mat34, run_end, sum_run, write_run
 from samrl.model.render.kernels.shading import add_vertex, color_of, inverse_depth_of, pull_back_face, shared_vector
+from samrl.model.render.kernels.texture import has_texture
 from samrl.model.render.kernels.types import (
     NARROW,
     VERTICES,
@@ -24,6 +26,8 @@ from samrl.model.render.kernels.types import (
 )
 
 wp.set_module_options({"enable_backward": False, "fast_math": True})
+
+SAMPLES = wp.constant(2)  # of a texture in a pixel, each way
 
 Mat24 = wp.types.matrix(shape=(2, 4), dtype=wp.float32)
 
@@ -45,6 +49,38 @@ def along_row(surface: Surfaces, frame: Frames, b: int, f: int, x: float, y: flo
             begin += w[j] * wp.vec4(c[0], c[1], c[2], 0.0)
             slope += t[3 * j] * wp.vec4(c[0], c[1], c[2], 0.0)
     return Mat24(begin[0], begin[1], begin[2], begin[3], slope[0], slope[1], slope[2], slope[3])
+
+
+@wp.func
+def sample(k: int) -> float:
+    """Where the k-th sample of a texture lies in a pixel, along one axis, from its centre."""
+    return (float(k) + 0.5) / float(SAMPLES) - 0.5
+
+
+@wp.func
+def mean_color(surface: Surfaces, frame: Frames, b: int, f: int, x: float, y: float) -> wp.vec3:
+    """Colour of a face all over the pixel with this centre: the edges in it see to what is not the face's."""
+    if not has_texture(surface):
+        return color_of(surface, frame, b, f, x, y)
+    c = wp.vec3()
+    for i in range(SAMPLES):
+        for j in range(SAMPLES):
+            c += color_of(surface, frame, b, f, x + sample(i), y + sample(j))
+    return c / float(SAMPLES * SAMPLES)
+
+
+@wp.func
+def pull_back_mean(surface: Surfaces, frame: Frames, b: int, f: int, want: int, x: float, y: float, g: wp.vec3, g_iz: float):
+    """Adjoint of `mean_color`, and of 1/z at the centre."""
+    if not has_texture(surface):
+        pull_back_face(surface, frame, b, f, want, x, y, g, g_iz)
+        return
+    if g_iz != 0.0:
+        pull_back_face(surface, frame, b, f, want, x, y, wp.vec3(), g_iz)
+    for i in range(SAMPLES):
+        for j in range(SAMPLES):
+            each = g / float(SAMPLES * SAMPLES)
+            pull_back_face(surface, frame, b, f, want, x + sample(i), y + sample(j), each, 0.0)
 
 
 @wp.kernel
@@ -81,12 +117,12 @@ def resolve(first: int, surface: Surfaces, frame: Frames, face_link: wp.array(dt
             color, depth, frame[b].masks, frame[b].links, at, end, here, slope, int(flat), mean, bits, frame[b].mask_count,
             width * frame[b].height, link,
         )  # fmt: skip
-        if narrow:
+        if narrow or (f >= 0 and has_texture(surface)):
             for p in range(at, end):
                 px = float(p - row) + 0.5
                 if not flat:
-                    color[p] = color_of(surface, frame, b, f, px, py)
-                if mean != 0:
+                    color[p] = mean_color(surface, frame, b, f, px, py)
+                if narrow and mean != 0:
                     depth[p] = inverse_depth_of(surface, frame, b, f, px, py)
         at = end
 
@@ -136,20 +172,22 @@ def pull_back_interior(first: int, surface: Surfaces, frame: Frames, wanted: wp.
         if want != 0:
             flat = has_one_colour(surface, f)
             narrow = (frame[b].facing[f] & NARROW) != 0 and (has_depth != 0 or not flat)
-            if narrow:
+            pixelwise = narrow or has_texture(surface)  # colour is, and of a narrow face 1/z
+            if pixelwise:
                 for p in range(at, end):
                     g = wp.vec3()
                     g_iz = float(0.0)
                     if has_color != 0:
                         g = g_color[p]
-                    if has_depth != 0 and mean != 0:
+                    if narrow and has_depth != 0 and mean != 0:
                         g_iz = g_depth[p]
-                    pull_back_face(surface, frame, b, f, want, float(p - row) + 0.5, py, g, g_iz)
-            if not narrow or (has_depth != 0 and mean == 0):  # depth at a pixel's centre is the face's own, narrow or not
+                    pull_back_mean(surface, frame, b, f, want, float(p - row) + 0.5, py, g, g_iz)
+            # depth at a pixel's centre is the face's own, narrow or not
+            if not pixelwise or (has_depth != 0 and (mean == 0 or not narrow)):
                 px = float(at - row) + 0.5
-                plain = flat or narrow
+                plain = flat or pixelwise
                 line = along_row(surface, frame, b, f, px, py, plain)
-                by_color = wp.where(narrow, 0, has_color)
+                by_color = wp.where(pixelwise, 0, has_color)
                 sums = sum_run(g_color, g_depth, by_color, has_depth, mean, at, end, line[0], line[1], int(plain))
                 if has_depth != 0 or not plain:
                     pull_back_run(surface, frame, b, f, want, px, py, sums)
