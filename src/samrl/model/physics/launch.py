@@ -96,6 +96,7 @@ class Workspace:
     def __init__(self, structure: Structure, size: int, reverse: bool) -> None:
         self.structure, self.types, self.size, self.reverse = structure, structure.types, size, reverse
         self.model, self.scratch = structure.model(), self.types.Scratch()
+        self._places: dict[str, tuple] = {}  # where each parameter lies that the model points at, which keeps it alive
         self._fill_scratch(structure)
 
     def _fill_scratch(self, m: Structure) -> None:
@@ -129,11 +130,14 @@ class Workspace:
         setattr(self.scratch, name, array)
 
     def bind(self, leaves: dict[str, Tensor], gradients: dict[str, Tensor], part: slice) -> None:
-        """Take the parameters (E, ·), and where their gradients go, of the environments in `part`."""
-        for name, kind in LEAVES.items():
-            grad = gradients[name][part] if name in gradients else None
-            setattr(self.model, name, as_warp(leaves[name][part], getattr(self.types, kind), grad))
-        self.model.bound = as_warp(leaves["bound"][part], self.types.real)
+        """Take the parameters (E, ·), and where their gradients go, of the environments in `part`. What lies where it lay is
+        left alone: a Warp array takes longer to make than a step."""
+        for name, kind in (*LEAVES.items(), ("bound", "real")):
+            leaf, grad = leaves[name], gradients.get(name)
+            place = (leaf.data_ptr(), part.start, part.stop, grad is None, 0 if grad is None else grad.data_ptr())
+            if self._places.get(name) != place:
+                self._places[name] = place
+                setattr(self.model, name, as_warp(leaf[part], getattr(self.types, kind), None if grad is None else grad[part]))
 
 
 class Launcher:

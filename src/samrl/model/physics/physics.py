@@ -14,10 +14,9 @@ from samrl.core.errors import NonFiniteError, SamrlError
 from samrl.model.physics.autograd import ForwardKinematics, Rollout
 from samrl.model.physics.given import Given
 from samrl.model.physics.launch import LEAVES, Constants, Launcher
-from samrl.model.physics.layout import ContactLeaves, make_layout
+from samrl.model.physics.layout import make_layout
+from samrl.model.physics.leaves import LeafMaker, batch_of, flatten
 from samrl.model.scene import Params, Scene, State
-
-_LEAF_DIMS = {"vec3": 1, "mat33": 2, "vec6": 1, "real": 0}
 
 
 class Physics:
@@ -55,7 +54,7 @@ class Physics:
             "limit_damping": limit_damping,
         }  # fmt: skip
         self._layout = make_layout(scene)
-        self._contact_leaves: dict[torch.dtype, ContactLeaves] = {}
+        self._leaves = LeafMaker(self._layout, device, self.double)
         shared = {
             "implicit": float(implicit_contact), "slip_speed": slip_speed, "contact_width": contact_width,
             "edge_radius": edge_radius, "limit_stiffness": limit_stiffness, "limit_damping": limit_damping,
@@ -97,9 +96,9 @@ class Physics:
     def link_poses(self, params: Params, q: Tensor) -> Tensor:
         """X_WL (*batch, nl, 4, 4) of every link at q (*batch, nq); differentiable in q, link_p, link_R, joint_p."""
         leaves = {name: getattr(params, name) for name in ("link_p", "link_R", "joint_p")}
-        batch = torch.broadcast_shapes(q.shape[:-1], *(_batch(n, x) for n, x in leaves.items()))
-        flat = [_flatten(leaves[n], batch, leaves[n].dim() - len(_batch(n, leaves[n]))) for n in leaves]
-        R, p = ForwardKinematics.apply(self._launcher, _flatten(q, batch, 1), *flat)
+        batch = torch.broadcast_shapes(q.shape[:-1], *(batch_of(n, x) for n, x in leaves.items()))
+        flat = [flatten(leaves[n], batch, leaves[n].dim() - len(batch_of(n, leaves[n]))) for n in leaves]
+        R, p = ForwardKinematics.apply(self._launcher, flatten(q, batch, 1), *flat)
         return lie.pose(R, p).reshape(*batch, *R.shape[1:-2], 4, 4)
 
     def _roll(
@@ -117,26 +116,13 @@ class Physics:
         """The batch's shape, and everything with the batch flattened to one axis and shared leaves spread over it."""
         self._check(params, state, ref, tau)
         if self.double:
-            params, state, ref = params.to(torch.float64), State(state.q.double(), state.qd.double()), ref.double()
-            tau = None if tau is None else tau.double()
-        leaves = self._leaves(params, state.q.dtype)
-        batch = torch.broadcast_shapes(
-            state.q.shape[:-1], state.qd.shape[:-1], ref.shape[1:-1], *(() if tau is None else (tau.shape[1:-1],)),
-            *(_batch(name, leaf) for name, leaf in leaves.items()),
-        )  # fmt: skip
-        flat = {n: _flatten(x, batch, x.dim() - len(_batch(n, x))) for n, x in leaves.items()}
+            state, ref, tau = State(state.q.double(), state.qd.double()), ref.double(), None if tau is None else tau.double()
+        leaves = self._leaves(params)
+        shapes = {state.q.shape[:-1], state.qd.shape[:-1], ref.shape[1:-1], *leaves.batch()}
+        batch = torch.broadcast_shapes(*shapes, *(() if tau is None else (tau.shape[1:-1],)))
         ref = _flatten_timed(ref, batch)
         tau = torch.zeros_like(ref) if tau is None else _flatten_timed(tau, batch)
-        return batch, (_flatten(state.q, batch, 1), _flatten(state.qd, batch, 1), ref, tau, flat)
-
-    def _leaves(self, params: Params, dtype: torch.dtype) -> dict[str, Tensor]:
-        """The kernels' parameters, from Params."""
-        if dtype not in self._contact_leaves:
-            self._contact_leaves[dtype] = ContactLeaves(self._layout, dtype, self.device)
-        ours = self._contact_leaves[dtype](params)
-        # the solver reads one half of a symmetric matrix: share its gradient between the halves
-        ours["inertia"] = (params.inertia + params.inertia.transpose(-1, -2)) / 2
-        return {name: ours[name] if name in ours else getattr(params, name) for name in (*LEAVES, "bound")}
+        return batch, (flatten(state.q, batch, 1), flatten(state.qd, batch, 1), ref, tau, leaves.flat(batch))
 
     def _check(self, params: Params, state: State, ref: Tensor, tau: Tensor | None) -> None:
         """Refuse what kernels would misread: mixed number types, and arrays of the wrong width."""
@@ -151,23 +137,6 @@ class Physics:
         ):  # fmt: skip
             if x.shape[-1] != width:
                 raise SamrlError(f"{name} has {x.shape[-1]} numbers an environment; this scene has {width}.")
-
-
-def _event(name: str) -> int:
-    """Axes of a leaf that are not batch: its own index and the element's."""
-    return 0 if name == "bound" else _LEAF_DIMS[LEAVES[name]]
-
-
-def _batch(name: str, leaf: Tensor) -> tuple[int, ...]:
-    """A leaf's batch shape, which is empty where it is shared."""
-    axes = _event(name) + (0 if name == "gravity" else 1)
-    return tuple(leaf.shape[: leaf.dim() - axes])
-
-
-def _flatten(x: Tensor, batch: Sequence[int], event: int) -> Tensor:
-    """(*some batch, *event) -> (E, *event), contiguous."""
-    shape = x.shape[x.dim() - event :]
-    return x.expand(*batch, *shape).reshape(math.prod(batch), *shape).contiguous()
 
 
 def _flatten_timed(x: Tensor, batch: Sequence[int]) -> Tensor:
