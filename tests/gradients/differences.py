@@ -39,7 +39,7 @@ def gradients(loss: Loss, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def cell(loss: Loss, inputs: Mapping[str, Tensor], name: str, gradient: Tensor, axis: int, entries: int, seed: int = 0) -> Cell:
     """Compare some entries of one gradient. loss: inputs -> (E), where the one that is given has a batch (E) at `axis`."""
-    generator = torch.Generator().manual_seed(seed)
+    generator, gradient = torch.Generator().manual_seed(seed), gradient.cpu()
     some = torch.randperm(gradient.numel(), generator=generator)[:entries]
     some = torch.cat([some, gradient.abs().reshape(-1).argmax()[None]]).unique()  # always the largest too
     found = torch.stack([_differences(loss, inputs, name, some, axis, step) for step in STEPS])
@@ -57,10 +57,10 @@ def _differences(loss: Loss, inputs: Mapping[str, Tensor], name: str, some: Tens
     moves = torch.zeros(len(STENCIL), len(some), x.numel(), dtype=x.dtype)
     at, weights = (torch.tensor(c, dtype=x.dtype)[:, None] for c in zip(*STENCIL, strict=True))
     moves[:, torch.arange(len(some)), some] = h * at
-    moved = (x.reshape(-1) + moves).reshape(-1, *x.shape).movedim(0, axis)
+    moved = (x.reshape(-1) + moves.to(x.device)).reshape(-1, *x.shape).movedim(0, axis)
     try:
         with torch.no_grad():
-            values = loss(**{**inputs, name: moved}).reshape(len(STENCIL), len(some))
+            values = loss(**{**inputs, name: moved}).reshape(len(STENCIL), len(some)).cpu()
     except NonFiniteError:
         return torch.full((len(some),), torch.inf, dtype=torch.float64)
     return (values * weights).sum(0) / h

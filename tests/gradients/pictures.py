@@ -44,7 +44,7 @@ class Row:
 class Picture:
     """A view in `size` × `size` pixels. A loss is a sum over the image, weighted by smooth noise; an offset x moves a leaf."""
 
-    def __init__(self, view: View, size: int) -> None:
+    def __init__(self, view: View, size: int, device: str = "cpu") -> None:
         self.view, self.names = view, list(view.bodies)
         self.scene, self.params = loose_scene({name: solids for name, (solids, _, _) in view.bodies.items()})
         still = (0.0, 0.0, 0.0)
@@ -61,6 +61,7 @@ class Picture:
 
         self.size, self.renderer = size, Renderer(
             self.scene, masks=view.moving, detail=view.detail, near=view.near, background=view.background, mean_depth=True,
+            device=device,
         )  # fmt: skip
 
     def losses(self, leaf: str, x: Tensor, finer: int = 1) -> Tensor:

@@ -20,11 +20,12 @@ TIMED = ("setpoints", "torques")  # inputs whose first axis is time
 THREADS = tuple(name for name in CASES if name.startswith("thread"))
 
 
-def problem(case: Case, dtype: torch.dtype = torch.float64) -> tuple[Callable[..., Tensor], dict[str, Tensor]]:
+def problem(case: Case, device: str, dtype: torch.dtype = torch.float64) -> tuple[Callable[..., Tensor], dict[str, Tensor]]:
     """A random linear function of a rollout, inputs -> (E), and the inputs."""
     scene, params, _ = compile_mjcf(case.xml, dtype)
-    physics, generator = Physics(scene), torch.Generator().manual_seed(0)
-    w, wd = (torch.randn(case.periods, 1, n, generator=generator, dtype=torch.float64).to(dtype) for n in (scene.nq, scene.nv))
+    params, physics, generator = params.to(device), Physics(scene, device=device), torch.Generator().manual_seed(0)
+    shapes = [(case.periods, 1, n) for n in (scene.nq, scene.nv)]
+    w, wd = (torch.randn(s, generator=generator, dtype=torch.float64).to(device, dtype) for s in shapes)
 
     def loss(q: Tensor, qd: Tensor, setpoints: Tensor, torques: Tensor, **given: Tensor) -> Tensor:
         state = State(*(x if x.dim() > 1 else x[None] for x in (q, qd)))
@@ -39,12 +40,13 @@ def problem(case: Case, dtype: torch.dtype = torch.float64) -> tuple[Callable[..
     q = torch.tensor(case.q or scene.q_ref.tolist(), dtype=dtype)
     qd = torch.tensor(case.qd or [0.0] * scene.nv, dtype=dtype)
     inputs = {"q": q, "qd": qd, "setpoints": setpoints, "torques": torch.zeros_like(setpoints)}
+    inputs = {name: x.to(device) for name, x in inputs.items()}
     return loss, inputs | {name: getattr(params, name) for name in case.leaves if getattr(params, name).numel()}
 
 
-def compare(name: str, entries: int) -> None:
+def compare(name: str, entries: int, device: str) -> None:
     case = CASES[name]
-    loss, inputs = problem(case)
+    loss, inputs = problem(case, device)
     got = gradients(loss, inputs)
     rows = [cell(loss, inputs, n, got[n], int(n in TIMED), entries) for n in inputs]
     assert max(r.error for r in rows) < case.bound, "\n".join([name, *map(str, rows)])
@@ -53,24 +55,24 @@ def compare(name: str, entries: int) -> None:
 
 
 @pytest.mark.parametrize("name", [n for n in CASES if n not in THREADS])
-def test_gradient_equals_finite_difference(name: str) -> None:
-    compare(name, entries=2)
+def test_gradient_equals_finite_difference(name: str, device: str) -> None:
+    compare(name, 2, device)
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_gradient_in_float32_is_that_in_float64(name: str) -> None:
+def test_gradient_in_float32_is_that_in_float64(name: str, device: str) -> None:
     """Within a thousandth of the greatest entry of each leaf, at inputs that float32 can write down."""
-    loss, inputs = problem(CASES[name], torch.float32)
+    loss, inputs = problem(CASES[name], device, torch.float32)
     single = gradients(loss, inputs)
-    double = gradients(problem(CASES[name])[0], {n: x.double() for n, x in inputs.items()})
+    double = gradients(problem(CASES[name], device)[0], {n: x.double() for n, x in inputs.items()})
     off = {n: float((single[n].double() - g).abs().max() / g.abs().max().clamp_min(1e-9)) for n, g in double.items()}
     assert max(off.values()) < 1e-3, {n: x for n, x in off.items() if x >= 1e-3}
 
 
 @pytest.mark.whole
 @pytest.mark.parametrize("name", CASES)
-def test_gradient_equals_finite_difference_in_more_entries(name: str) -> None:
-    compare(name, entries=12)
+def test_gradient_equals_finite_difference_in_more_entries(name: str, device: str) -> None:
+    compare(name, 12, device)
 
 
 def test_link_poses() -> None:

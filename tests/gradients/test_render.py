@@ -23,8 +23,8 @@ COARSE = {  # a quarter of a pixel thick; a grazing cut; ragged curves where cap
 }  # fmt: skip
 
 
-def compare(name: str, size: int) -> None:
-    picture, bad = Picture(VIEWS[name](), size), []
+def compare(name: str, size: int, device: str) -> None:
+    picture, bad = Picture(VIEWS[name](), size, device), []
     cosine, error = COARSE.get((name, size), (COSINE, ERROR))
     for leaf in picture.shapes:
         rows = picture.rows(leaf, picture.difference(leaf, FINE))
@@ -33,15 +33,15 @@ def compare(name: str, size: int) -> None:
 
 
 @pytest.mark.parametrize("name", VIEWS)
-def test_gradient_equals_difference_of_a_finer_image(name: str) -> None:
-    compare(name, 128)
+def test_gradient_equals_difference_of_a_finer_image(name: str, device: str) -> None:
+    compare(name, 128, device)
 
 
 @pytest.mark.whole
 @pytest.mark.parametrize("size", (64, 256))
 @pytest.mark.parametrize("name", VIEWS)
-def test_gradient_in_other_sizes(name: str, size: int) -> None:
-    compare(name, size)
+def test_gradient_in_other_sizes(name: str, size: int, device: str) -> None:
+    compare(name, size, device)
 
 
 def test_moving_limits_the_gradient_to_the_named_bodies():

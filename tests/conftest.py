@@ -1,0 +1,12 @@
+"""`pytest --device cuda:0` takes the tables of gradients to another device."""
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--device", default="cpu", help="where the tables of gradients are computed (default: cpu)")
+
+
+@pytest.fixture
+def device(request: pytest.FixtureRequest) -> str:
+    return request.config.getoption("--device")
