@@ -60,33 +60,43 @@ def twin(starts: Starts) -> Peer:
     return run
 
 
-def by_newton(starts: Starts) -> Peer:
-    one, all_of_them = newton.ModelBuilder(), newton.ModelBuilder()
-    one.add_mjcf(arm(), enable_self_collisions=False)
-    all_of_them.replicate(one, len(starts[0]))
-    model = all_of_them.finalize(device="cpu", requires_grad=True)
-    states = [model.state(requires_grad=True) for _ in range(STEPS + 1)]
-    newton.eval_fk(model, model.joint_q, model.joint_qd, states[0])
-    states[0].joint_q.assign(starts[0].ravel())
-    states[0].joint_qd.assign(starts[1].ravel())
-    control = model.control()
+class Newton:
+    """A model and its states for one way of running: for a gradient each step has its own solver and state."""
 
-    def roll() -> None:
-        for a, b in zip(states[:-1], states[1:], strict=True):
-            newton.solvers.SolverFeatherstone(model, angular_damping=0.0).step(a, b, control, None, DT)
+    def __init__(self, starts: Starts, back: bool) -> None:
+        one, all_of_them = newton.ModelBuilder(), newton.ModelBuilder()
+        one.add_mjcf(arm(), enable_self_collisions=False)
+        all_of_them.replicate(one, len(starts[0]))
+        model = all_of_them.finalize(device="cpu", requires_grad=back)
+        self.states = [model.state(requires_grad=back) for _ in range(STEPS + 1)]
+        newton.eval_fk(model, model.joint_q, model.joint_qd, self.states[0])
+        self.states[0].joint_q.assign(starts[0].ravel())
+        self.states[0].joint_qd.assign(starts[1].ravel())
+        solvers = [newton.solvers.SolverFeatherstone(model, angular_damping=0.0) for _ in range(STEPS if back else 1)]
+        self.solvers = solvers if back else solvers * STEPS
+        self.control = model.control()
+
+    def roll(self) -> None:
+        for solver, a, b in zip(self.solvers, self.states[:-1], self.states[1:], strict=True):
+            solver.step(a, b, self.control, None, DT)
+
+
+def by_newton(starts: Starts) -> Peer:
+    ways = {back: Newton(starts, back) for back in (False, True)}
 
     def run(back: bool) -> tuple[np.ndarray, np.ndarray]:
-        shape, grad = starts[0].shape, np.zeros_like(starts[0])
+        way, shape, grad = ways[back], starts[0].shape, np.zeros_like(starts[0])
         if back:
             tape = wp.Tape()
             with tape:
-                roll()
-            tape.backward(grads={states[-1].joint_q: wp.ones_like(states[-1].joint_q)})
-            grad = states[0].joint_qd.grad.numpy().reshape(shape).copy()
+                way.roll()
+            end = way.states[-1].joint_q
+            tape.backward(grads={end: wp.ones_like(end)})
+            grad = way.states[0].joint_qd.grad.numpy().reshape(shape).copy()
             tape.zero()
         else:
-            roll()
-        return states[-1].joint_q.numpy().reshape(shape), grad
+            way.roll()
+        return way.states[-1].joint_q.numpy().reshape(shape), grad
 
     return run
 

@@ -4,7 +4,11 @@ import pytest
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--device", default="cpu", help="where the tables of gradients are computed (default: cpu)")
+    parser.addoption(
+        "--device",
+        default="cpu",
+        help="where the gradients of tests/gradients are computed, but for links' poses and Mitsuba (default: cpu)",
+    )
 
 
 @pytest.fixture

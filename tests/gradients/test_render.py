@@ -63,8 +63,8 @@ SURFACES = [(SPHERE, [0.05]), (BOX, [0.05, 0.03, 0.04]), (CYLINDER, [0.03, 0.05]
 
 @pytest.mark.parametrize("textured", (False, True), ids=("plain", "textured"))
 @pytest.mark.parametrize("kind, size", SURFACES)
-def test_free_vertices_equal_difference_of_a_finer_image(kind: int, size: list[float], textured: bool):
-    surface, step = Surface(kind, size, textured=textured), 1e-4
+def test_free_vertices_equal_difference_of_a_finer_image(kind: int, size: list[float], textured: bool, device: str):
+    surface, step = Surface(kind, size, textured=textured, device=device), 1e-4
     some = torch.randperm(len(surface.vertices), generator=torch.Generator().manual_seed(2))[:8]
     got, want = surface.gradient(surface.vertices)[:, some], []
     with torch.no_grad():
@@ -79,8 +79,8 @@ def test_free_vertices_equal_difference_of_a_finer_image(kind: int, size: list[f
     assert off(got[by_colour], want[by_colour]) < ERROR and off(got[by_mask], want[by_mask]) < ERROR
 
 
-def test_colours_of_a_free_surface_equal_difference():
-    surface, got = Surface(*SURFACES[2]), []
+def test_colours_of_a_free_surface_equal_difference(device: str):
+    surface, got = Surface(*SURFACES[2], device=device), []
     colors = surface.colors.clone().requires_grad_()
     loss = surface.losses(1, surface.vertices, colors)[0]
     got = torch.autograd.grad(loss, colors)[0].flatten()
@@ -91,8 +91,8 @@ def test_colours_of_a_free_surface_equal_difference():
 
 
 @pytest.mark.parametrize("kind, size", SURFACES)
-def test_a_texture_s_texels_equal_difference_of_a_finer_image(kind: int, size: list[float]):
-    surface = Surface(kind, size, textured=True)
+def test_texels_of_a_texture_equal_difference_of_a_finer_image(kind: int, size: list[float], device: str):
+    surface = Surface(kind, size, textured=True, device=device)
     texture = surface.texture.clone().requires_grad_()
     rows = surface.losses(1, surface.vertices, surface.colors, texture)[:WEIGHTINGS]
     got = torch.stack([torch.autograd.grad(y, texture, retain_graph=True)[0] for y in rows]).double()
@@ -104,9 +104,9 @@ def test_a_texture_s_texels_equal_difference_of_a_finer_image(kind: int, size: l
 
 
 @pytest.mark.parametrize("kind, size", SURFACES)
-def test_a_mesh_of_separate_faces_has_the_gradient_of_a_welded_one(kind: int, size: list[float]):
+def test_a_mesh_of_separate_faces_has_the_gradient_of_a_welded_one(kind: int, size: list[float], device: str):
     """By a common motion of all vertices: edges that lie on one another count once."""
-    welded, split = Surface(kind, size), Surface(kind, size, split=True)
+    welded, split = Surface(kind, size, device=device), Surface(kind, size, split=True, device=device)
     assert off(split.gradient(split.vertices).sum(1), welded.gradient(welded.vertices).sum(1)) < ERROR
 
 

@@ -1,6 +1,9 @@
-"""What physics keeps of the parameters that came last must never be what it computes with after they have changed."""
+"""What physics keeps of the parameters that came last must not be what it computes with after they have changed (but by writes
+around autograd, of which it cannot know)."""
 
 from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
@@ -50,10 +53,24 @@ def test_gradients_by_parameters_do_not_come_from_what_is_kept() -> None:
     assert torch.equal(*grads) and grads[0].abs().sum() > 0
 
 
-def test_parameters_kept_in_inference_mode_can_still_be_gone_back_through() -> None:
-    physics = Physics(SCENE)
+def test_a_first_call_in_inference_mode_leaves_gradients_to_later_ones() -> None:
+    ball = '<body name="b" pos="0 0 .049"><freejoint/><geom name="ball" size=".05"/></body><geom type="plane" size="1 1 1"/>'
+    scene, params, _ = compile_mjcf(f"<mujoco><worldbody>{ball}</worldbody></mujoco>")
+    physics, state = Physics(scene), State(torch.tensor([0.0, 0, 0.049, 1, 0, 0, 0]), torch.zeros(6))
     with torch.inference_mode():
-        end(physics, PARAMS)
-    speed = START.qd.clone().requires_grad_()
-    physics.step(PARAMS, State(START.q, speed), torch.zeros(1), substeps=50).q.sum().backward()
-    assert speed.grad is not None and torch.isfinite(speed.grad).all()
+        physics.step(params, state, torch.zeros(6), substeps=5)
+    size = params.geom_size.clone().requires_grad_()
+    physics.step(params.replace(geom_size=size), state, torch.zeros(6), substeps=5).q.sum().backward()
+    assert size.grad is not None and size.grad.abs().sum() > 0
+
+
+def test_threads_may_come_with_batches_of_their_own() -> None:
+    physics = Physics(SCENE)
+
+    def run(size: int) -> torch.Tensor:
+        state = State(START.q.expand(size, 1), START.qd.expand(size, 1))
+        return physics.step(PARAMS, state, torch.zeros(1), substeps=5).q
+
+    with ThreadPoolExecutor(6) as pool:
+        for got, size in zip(pool.map(run, list(range(1, 12)) * 20), list(range(1, 12)) * 20, strict=True):
+            assert got.shape == (size, 1)

@@ -259,26 +259,83 @@ def test_errors_say_what_is_wrong():
         template(99)
 
 
-def plate_with(texture: torch.Tensor | None, uv: list) -> torch.Tensor:
-    """A square seen head on, its first row of pixels at +y, in an image of 4 × 4 pixels."""
+HEAD_ON = look_at(torch.tensor([0.0, 0.0, 3.0]), torch.zeros(3), torch.tensor([0.0, 1.0, 0.0]))
+PLATE = np.array([(0, 1, 2), (0, 2, 3)])
+
+
+def plate_with(texture: torch.Tensor | None, uv: list, pixels: int = 4) -> torch.Tensor:
+    """A square seen head on, its first row of pixels at +y."""
     square = torch.tensor([(-1.0, -1.0, 0.0), (1.0, -1.0, 0.0), (1.0, 1.0, 0.0), (-1.0, 1.0, 0.0)])
-    up = torch.tensor([0.0, 1.0, 0.0])
-    camera = Camera.from_fov(4, 4, 2 * math.atan(1 / 3), look_at(torch.tensor([0.0, 0.0, 3.0]), torch.zeros(3), up))
-    faces = np.array([(0, 1, 2), (0, 2, 3)])
-    renderer = SurfaceRenderer(surface_mesh(faces), uv=np.array(uv)[faces])
+    camera = Camera.from_fov(pixels, pixels, 2 * math.atan(1 / 3), HEAD_ON)
+    renderer = SurfaceRenderer(surface_mesh(PLATE), uv=np.array(uv)[PLATE])
     return renderer.render(square, torch.ones(4, 3), camera, texture).color
+
+
+WHOLE = [(0, 1), (1, 1), (1, 0), (0, 0)]  # uv of the square's corners
+
+
+def random_texture(height: int, width: int, seed: int = 0) -> torch.Tensor:
+    return torch.rand(height, width, 3, generator=torch.Generator().manual_seed(seed))
 
 
 def test_a_texture_lies_as_uv_says_and_is_repeated():
     """Two texels a pixel, which are taken at 2 × 2 points: each pixel is their mean."""
-    texture = torch.rand(8, 8, 3, generator=torch.Generator().manual_seed(0))
-    image = plate_with(texture, [(0, 1), (1, 1), (1, 0), (0, 0)])
+    texture = random_texture(8, 8)
+    image = plate_with(texture, WHOLE)
     assert torch.allclose(image, texture.view(4, 2, 4, 2, 3).mean((1, 3)), atol=1e-5)
     assert torch.allclose(plate_with(texture, [(3, -1), (4, -1), (4, -2), (3, -2)]), image, atol=1e-4)
 
 
-def test_a_texture_without_uv_is_refused():
+@pytest.mark.parametrize("height, width", [(41, 47), (1, 3), (55, 2)])
+def test_a_texture_never_reads_beyond_its_texels(height: int, width: int):
+    """At its far sides, where it begins again, and where uv is so large that its digits are few."""
+    one = torch.ones(height, width, 3)
+    for scale, shift in ((1.0, 0.0), (1.0, -1.0), (3e7, 1e7), (1e12, -1e12)):
+        uv = [(scale * u + shift, scale * v + shift) for u, v in WHOLE]
+        assert torch.allclose(plate_with(one, uv, 47), torch.ones(1), atol=1e-5)
+
+
+def test_each_image_of_a_batch_has_its_texture_or_all_have_one():
+    renderer = SurfaceRenderer(surface_mesh(PLATE), uv=np.array(WHOLE, float)[PLATE])
+    square = torch.tensor([(-1.0, -1.0, 0.0), (1.0, -1.0, 0.0), (1.0, 1.0, 0.0), (-1.0, 1.0, 0.0)])
+    camera, colors = Camera.from_fov(8, 8, 0.6, HEAD_ON), torch.rand(3, 4, 3, generator=torch.Generator().manual_seed(1))
+    each = torch.stack([random_texture(5, 7, seed) for seed in range(3)])
+    for texture in (each, each[0]):
+        texture = texture.clone().requires_grad_()
+        image = renderer.render(square, colors, camera, texture).color
+        (grad,) = torch.autograd.grad((image * image).sum(), texture)
+        alone, grads = [], []
+        for i in range(3):
+            x = (texture[i] if texture.dim() == 4 else texture).detach().requires_grad_()
+            alone.append(renderer.render(square, colors[i], camera, x).color)
+            grads.append(torch.autograd.grad((alone[-1] * alone[-1]).sum(), x)[0])
+        assert torch.equal(image, torch.stack(alone))
+        assert torch.allclose(grad, torch.stack(grads) if texture.dim() == 4 else sum(grads), atol=1e-5)
+
+
+def test_a_texture_of_ones_changes_nothing_up_to_the_horizon():
+    floor = torch.tensor([(-1.0, 0.0, 0.0), (1.0, 0.0, 0.0), (1.0, 20.0, 0.0), (-1.0, 20.0, 0.0)])
+    colors = torch.rand(4, 3, generator=torch.Generator().manual_seed(1))
+    plain = SurfaceRenderer(surface_mesh(PLATE))
+    textured = SurfaceRenderer(surface_mesh(PLATE), uv=np.array(WHOLE, float)[PLATE])
+    for height in (0.02, 0.05, 0.1, 0.3):
+        camera = Camera.from_fov(64, 64, 0.8, look_at(torch.tensor([0.1, -0.5, height]), torch.tensor([0.0, 5.0, 0.0])))
+        images = [plain.render(floor, colors, camera).color, textured.render(floor, colors, camera, torch.ones(4, 4, 3)).color]
+        assert images[1].min() > -0.05 and images[1].max() < 1.05
+        assert (images[0] - images[1]).abs().max() < 0.1 and (images[0] - images[1]).abs().mean() < 1e-3
+
+
+def test_a_texture_that_cannot_be_shown_is_refused():
     with pytest.raises(ImageError, match="one came without the other"):
-        plate_with(None, [(0, 1), (1, 1), (1, 0), (0, 0)])
+        plate_with(None, WHOLE)
     with pytest.raises(ImageError, match="uv has shape"):
         SurfaceRenderer(surface_mesh(np.array([(0, 1, 2)])), uv=np.zeros((3, 2)))
+    for texture in (torch.ones(4, 4, 4), torch.ones(4, 4), torch.ones(0, 4, 3), torch.ones(4, 4, 3, dtype=torch.uint8)):
+        with pytest.raises(ImageError, match=r"takes \(\*batch, height, width, 3\)"):
+            plate_with(texture, WHOLE)
+    with pytest.raises(NonFiniteError, match="texture holds 1 non-finite"):
+        plate_with(
+            torch.ones(4, 4, 3).index_put((torch.tensor(1), torch.tensor(2), torch.tensor(0)), torch.tensor(torch.nan)), WHOLE
+        )
+    with pytest.raises(NonFiniteError, match="uv holds 2 non-finite"):
+        plate_with(torch.ones(4, 4, 3), [(0, torch.inf), *WHOLE[1:]])

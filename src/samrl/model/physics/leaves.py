@@ -32,12 +32,12 @@ class Leaves:
 
     def flat(self, batch: Sequence[int]) -> dict[str, Tensor]:
         """Each (E, ·), contiguous."""
-        key = tuple(batch)
-        if key not in self._flat:
-            if len(self._flat) == _KEPT_BATCHES:
-                self._flat = {}
-            self._flat[key] = {n: flatten(x, batch, x.dim() - len(batch_of(n, x))) for n, x in self.made.items()}
-        return self._flat[key]
+        key, kept = tuple(batch), self._flat  # never changed, only replaced: threads may come at once
+        if key not in kept:
+            new = {n: flatten(x, batch, x.dim() - len(batch_of(n, x))) for n, x in self.made.items()}
+            kept = {**(kept if len(kept) < _KEPT_BATCHES else {}), key: new}
+            self._flat = kept
+        return kept[key]
 
 
 class LeafMaker:
@@ -60,7 +60,8 @@ class LeafMaker:
     def _make(self, params: Params) -> dict[str, Tensor]:
         dtype = params.mass.dtype
         if dtype not in self._contact:
-            self._contact[dtype] = ContactLeaves(self._layout, dtype, self._device)
+            with torch.inference_mode(False):
+                self._contact[dtype] = ContactLeaves(self._layout, dtype, self._device)
         ours = self._contact[dtype](params)
         # the solver reads one half of a symmetric matrix: share its gradient between the halves
         ours["inertia"] = (params.inertia + params.inertia.transpose(-1, -2)) / 2

@@ -28,6 +28,9 @@ class Physics:
     Numbers that come and go are float32 or float64, as the state is. On a CPU all is computed in float64, which costs little
     there: contact is some ten micrometres wide, and positions of half a metre have steps of sixty nanometres in float32.
 
+    What is made of parameters is kept until others come. Writing to them in place is noticed; around autograd, through `.data` or
+    NumPy's view of a tensor, it is not: give new parameters then.
+
     Args:
         scene: structure.
         timestep: [s]; the scene's own where it is not given.

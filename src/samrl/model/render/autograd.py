@@ -10,6 +10,7 @@ import warp as wp
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from samrl.core.errors import check_finite
 from samrl.core.launches import Job
 from samrl.model.render.image import DeviceMesh, Image, Images, Lease, Size
 from samrl.model.render.kernels import geometry
@@ -19,7 +20,7 @@ class Subject(Protocol):
     """What is drawn: how its inputs, float32, (1 or batch, …), become lit, projected vertices.
 
     Attributes:
-        INPUTS: names and kernel types of the inputs.
+        INPUTS: names and kernel types of the inputs that kernels take as arguments; others may follow.
     """
 
     INPUTS: ClassVar[dict[str, Any]]
@@ -38,8 +39,8 @@ class Subject(Protocol):
     def pull_back(self, image: Image, needs: Sequence[bool], lit: bool) -> list[Job]:
         """Adjoint of `project`; `lit`: the image's colours had a gradient."""
 
-    def begin(self, image: Image, inputs: Sequence[Tensor], grads: list[Tensor]) -> None:
-        """What is to be done before a backward pass: point what is no slot at where it comes from, and goes."""
+    def prepare_backward(self, image: Image, inputs: Sequence[Tensor], grads: list[Tensor], needs: Sequence[bool]) -> None:
+        """Point the image at inputs, and at gradients (zeros, as far as they are needed), that are not slots."""
 
     def finish(self, image: Image, grads: list[Tensor]) -> None:
         """Adjoint of `prepare`."""
@@ -53,11 +54,11 @@ class Draw(torch.autograd.Function):
         shapes = [x.shape for x in inputs]
         device = inputs[0].device
         key = (size, *shapes, torch.cuda.current_stream(device).cuda_stream if device.type == "cuda" else 0)
-        make = lambda: Image(subject.mesh, size, list(zip(shapes, subject.INPUTS.values(), strict=True)))  # noqa: E731
+        make = lambda: Image(subject.mesh, size, list(zip(shapes, subject.INPUTS.values(), strict=False)))  # noqa: E731
         ctx.lease = Lease(subject.images, key, make)
         image = ctx.lease.image
         subject.prepare(image, inputs)
-        out = image.draw(subject.project, dict(zip(subject.INPUTS, inputs, strict=True)))
+        out = image.draw(subject.project, dict(zip(subject.INPUTS, inputs, strict=False)))
         ctx.save_for_backward(*inputs)
         ctx.subject = subject
         ctx.mark_non_differentiable(out[3])
@@ -69,23 +70,24 @@ class Draw(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor | None) -> Any:
         image, subject, inputs = ctx.lease.image, ctx.subject, ctx.saved_tensors
         needs = ctx.needs_input_grad[2:]
-        out = _zeros(image.batch, inputs)
+        out = _zeros(image.batch, inputs, [need or i < len(image.g_inputs) for i, need in enumerate(needs)])
         with image.lock:
-            for given, slot, x, g in zip(image.inputs, image.g_inputs, inputs, out, strict=True):
+            for given, slot, x, g in zip(image.inputs, image.g_inputs, inputs, out, strict=False):
                 given.bind(x)
                 slot.bind(g)
-            subject.begin(image, inputs, out)
+            subject.prepare_backward(image, inputs, out, needs)
             lit = grads[0] is not None
             image.pull_back(grads[:3], subject.wanted(needs), needs, lambda image: subject.pull_back(image, needs, lit))
             subject.finish(image, out)
         return None, None, *_fold(out, inputs, needs)
 
 
-def _zeros(batch: int, inputs: Sequence[Tensor]) -> list[Tensor]:
-    """Zeros (batch, …) for the gradient of each input, all in one block."""
-    sizes = [batch * x[0].numel() for x in inputs]
+def _zeros(batch: int, inputs: Sequence[Tensor], wanted: Sequence[bool]) -> list[Tensor]:
+    """Zeros (batch, …) for the gradient of each input, or (0, …) where it is not wanted, all in one block."""
+    batches = [batch if want else 0 for want in wanted]
+    sizes = [count * x[0].numel() for count, x in zip(batches, inputs, strict=True)]
     flat = torch.zeros(sum(sizes), device=inputs[0].device).split(sizes)
-    return [g.view(batch, *x.shape[1:]) for g, x in zip(flat, inputs, strict=True)]
+    return [g.view(count, *x.shape[1:]) for g, count, x in zip(flat, batches, inputs, strict=True)]
 
 
 def _fold(grads: list[Tensor], inputs: Sequence[Tensor], needs: Sequence[bool]) -> list[Tensor | None]:
@@ -129,7 +131,7 @@ class SolidSubject:
         jobs: list[Job] = [(geometry.pull_back_vertices, parts, poses)]
         return jobs + ([(geometry.pull_back_shade, parts, shades)] if lit else [])
 
-    def begin(self, image: Image, inputs: Sequence[Tensor], grads: list[Tensor]) -> None:
+    def prepare_backward(self, image: Image, inputs: Sequence[Tensor], grads: list[Tensor], needs: Sequence[bool]) -> None:
         pass
 
     def finish(self, image: Image, grads: list[Tensor]) -> None:
@@ -148,18 +150,18 @@ class FreeSubject:
         image.shade.copy_(inputs[1].expand_as(image.shade))
 
     def project(self, image: Image) -> list[Job]:
-        p_W, _, X, K = (slot.array for slot in image.inputs[:4])
+        p_W, _, X, K = (slot.array for slot in image.inputs)
         return [(geometry.project_points, image.h.shape[1], (p_W, X, K, image.arrays[0]))]
 
     def wanted(self, needs: Sequence[bool]) -> tuple:
-        return self.mesh.wanted(needs[0] or any(needs[2:4]), False, needs[1] or any(needs[4:]), False)
+        return self.mesh.wanted(needs[0] or any(needs[2:4]), False, needs[1], False)
 
     def pull_back(self, image: Image, needs: Sequence[bool], lit: bool) -> list[Job]:
-        p_W, _, X, K = (slot.array for slot in image.inputs[:4])
-        g_p, _, g_X, g_K = (slot.array for slot in image.g_inputs[:4])
+        p_W, _, X, K = (slot.array for slot in image.inputs)
+        g_p, _, g_X, g_K = (slot.array for slot in image.g_inputs)
         return [(geometry.pull_back_points, image.h.shape[1], (p_W, X, K, image.arrays[2], g_p, g_X, g_K))]
 
-    def begin(self, image: Image, inputs: Sequence[Tensor], grads: list[Tensor]) -> None:
+    def prepare_backward(self, image: Image, inputs: Sequence[Tensor], grads: list[Tensor], needs: Sequence[bool]) -> None:
         pass
 
     def finish(self, image: Image, grads: list[Tensor]) -> None:
@@ -167,14 +169,16 @@ class FreeSubject:
 
 
 class TexturedSubject(FreeSubject):
-    """A free surface with a texture (height, width, 3)."""
-
-    INPUTS: ClassVar[dict[str, Any]] = FreeSubject.INPUTS | {"texture": wp.vec3}
+    """A free surface with a texture (1 or batch, height, width, 3), the fifth input, which kernels find in the image."""
 
     def prepare(self, image: Image, inputs: Sequence[Tensor]) -> None:
+        check_finite("texture", inputs[4])  # the others go into what is projected and lit, which is checked
         super().prepare(image, inputs)
         image.frames.set(texture_height=inputs[4].shape[1], texture_width=inputs[4].shape[2])
         image.frames.point(texture=inputs[4])
 
-    def begin(self, image: Image, inputs: Sequence[Tensor], grads: list[Tensor]) -> None:
-        image.frames.point(texture=inputs[4], g_texture=grads[4])
+    def wanted(self, needs: Sequence[bool]) -> tuple:
+        return self.mesh.wanted(needs[0] or any(needs[2:4]), False, needs[1] or needs[4], False)
+
+    def prepare_backward(self, image: Image, inputs: Sequence[Tensor], grads: list[Tensor], needs: Sequence[bool]) -> None:
+        image.frames.point(texture=inputs[4], g_texture=grads[4] if needs[4] else None)

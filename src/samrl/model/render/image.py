@@ -119,7 +119,7 @@ class Frames:
         for name, tensor in tensors.items():
             field = self._values[name]
             if tensor is None:
-                field["data"] = 0
+                field["data"], field["shape"] = 0, 0
                 continue
             size, each = self._bytes[name], tensor[0].nbytes
             field["data"] = np.uint64(tensor.data_ptr()) + self._images * np.uint64(each if len(tensor) > 1 else 0)

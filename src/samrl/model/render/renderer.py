@@ -10,7 +10,7 @@ import warp as wp
 from torch import Tensor
 
 from samrl.core.camera import Camera
-from samrl.core.errors import ImageError
+from samrl.core.errors import ImageError, check_finite
 from samrl.core.types import RGBD
 from samrl.model.render.autograd import Draw, FreeSubject, SolidSubject, TexturedSubject
 from samrl.model.render.image import DeviceMesh, Settings
@@ -87,7 +87,7 @@ class SurfaceRenderer:
         mesh: from `surface_mesh`.
         mask: whether the surface's coverage is returned too, as mask "surface".
         uv: (F, 3, 2) where in a texture the corners of each face lie: (0, 0) is the first corner of its first row, (1, 1) the
-            last of its last; beyond, it is repeated.
+            last of its last (v goes down, as in glTF; of OBJ's take 1 - v); beyond, it is repeated.
     """
 
     def __init__(self, mesh: Mesh, settings: Settings | None = None, *, mask: bool = False, uv: np.ndarray | None = None) -> None:
@@ -96,7 +96,9 @@ class SurfaceRenderer:
         self.masks = ("surface",) if mask else ()
         if uv is not None and np.shape(uv) != (len(mesh.faces), 3, 2):
             raise ImageError(f"uv has shape {np.shape(uv)}; it takes {(len(mesh.faces), 3, 2)}, two numbers a corner of a face.")
-        uv = None if uv is None else np.asarray(uv, np.float32)
+        if uv is not None:
+            uv = np.asarray(uv, np.float32)
+            check_finite("uv", uv)
         surface = DeviceMesh(mesh, self.settings, part, part == 0, part + int(mask), len(self.masks), free=True, uv=uv)
         self.subject = FreeSubject(surface) if uv is None else TexturedSubject(surface)
 
@@ -104,9 +106,10 @@ class SurfaceRenderer:
         """Image of vertices (*batch, V, 3) [m] in the world with colours (*batch, C, 3) at the mesh's corners (lit already).
         Where the renderer has `uv`, they are multiplied by a texture (*batch, Ht, Wt, 3), bilinear between its texels and taken
         at 2 × 2 points a pixel: much finer ones than that should be made coarser before. Batches as in `Renderer.render`."""
-        textured = isinstance(self.subject, TexturedSubject)
-        if textured != (texture is not None):
+        if isinstance(self.subject, TexturedSubject) != (texture is not None):
             raise ImageError("a texture needs a renderer with uv, and that a texture: one came without the other.")
+        if texture is not None:
+            _check_texture(texture)
         leaves = [(vertices_W, 2), (colors, 2), (camera.X_WC, 2), (camera.K, 1)]
         batch, inputs = _flatten(leaves if texture is None else [*leaves, (texture, 3)], self.settings.device)
         size = (_check_size(camera, batch), camera.height, camera.width)
@@ -153,6 +156,14 @@ def _check_size(camera: Camera, batch: torch.Size) -> int:
     if camera.width < 1 or camera.height < 1 or count < 1:
         raise ImageError(f"an image of {camera.width} x {camera.height} pixels in a batch of {count} cannot be rendered.")
     return count
+
+
+def _check_texture(texture: Tensor) -> None:
+    if texture.dim() < 3 or texture.shape[-1] != 3 or 0 in texture.shape or not texture.is_floating_point():
+        raise ImageError(
+            f"a texture of shape {tuple(texture.shape)} and type {texture.dtype} was given; it takes (*batch, height, width, 3), "
+            "colours in floating point, 1 leaving what is lit as it is."
+        )
 
 
 def _rgbd(

@@ -52,9 +52,15 @@ def along_row(surface: Surfaces, frame: Frames, b: int, f: int, x: float, y: flo
 
 
 @wp.func
-def sample(k: int) -> float:
-    """Where the k-th sample of a texture lies in a pixel, along one axis, from its centre."""
-    return (float(k) + 0.5) / float(SAMPLES) - 0.5
+def sample(surface: Surfaces, frame: Frames, b: int, f: int, x: float, y: float, i: int, j: int) -> wp.vec2:
+    """Where a sample of a texture lies in the pixel with this centre; in the centre if 1/z is quite another there: beside a face
+    seen at a grazing angle, beyond its horizon, there is no colour."""
+    p = wp.vec2(x + (float(i) + 0.5) / float(SAMPLES) - 0.5, y + (float(j) + 0.5) / float(SAMPLES) - 0.5)
+    iz = inverse_depth_of(surface, frame, b, f, x, y)
+    there = inverse_depth_of(surface, frame, b, f, p[0], p[1])
+    if there < 0.7 * iz or there > 1.4 * iz:
+        return wp.vec2(x, y)
+    return p
 
 
 @wp.func
@@ -65,7 +71,8 @@ def mean_color(surface: Surfaces, frame: Frames, b: int, f: int, x: float, y: fl
     c = wp.vec3()
     for i in range(SAMPLES):
         for j in range(SAMPLES):
-            c += color_of(surface, frame, b, f, x + sample(i), y + sample(j))
+            p = sample(surface, frame, b, f, x, y, i, j)
+            c += color_of(surface, frame, b, f, p[0], p[1])
     return c / float(SAMPLES * SAMPLES)
 
 
@@ -79,8 +86,8 @@ def pull_back_mean(surface: Surfaces, frame: Frames, b: int, f: int, want: int, 
         pull_back_face(surface, frame, b, f, want, x, y, wp.vec3(), g_iz)
     for i in range(SAMPLES):
         for j in range(SAMPLES):
-            each = g / float(SAMPLES * SAMPLES)
-            pull_back_face(surface, frame, b, f, want, x + sample(i), y + sample(j), each, 0.0)
+            p = sample(surface, frame, b, f, x, y, i, j)
+            pull_back_face(surface, frame, b, f, want, p[0], p[1], g / float(SAMPLES * SAMPLES), 0.0)
 
 
 @wp.kernel
@@ -173,7 +180,7 @@ def pull_back_interior(first: int, surface: Surfaces, frame: Frames, wanted: wp.
             flat = has_one_colour(surface, f)
             narrow = (frame[b].facing[f] & NARROW) != 0 and (has_depth != 0 or not flat)
             pixelwise = narrow or has_texture(surface)  # colour is, and of a narrow face 1/z
-            if pixelwise:
+            if narrow or (pixelwise and has_color != 0):
                 for p in range(at, end):
                     g = wp.vec3()
                     g_iz = float(0.0)

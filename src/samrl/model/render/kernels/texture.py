@@ -1,5 +1,6 @@
 """A picture on a surface: what it shows at a point, bilinear between the centres of its texels and repeated beyond its sides, and
-the way back. A texture goes row by row; (u, v) = (0, 0) is its first row's first corner, (1, 1) its last row's last."""
+the way back. A texture goes row by row; (u, v) = (0, 0) is its first row's first corner, (1, 1) its last row's last: v goes down,
+as in glTF and not as in OBJ. There are no coarser copies of it."""
 
 # mypy: ignore-errors
 
@@ -24,7 +25,14 @@ def uv_at(surface: Surfaces, f: int, shares: wp.vec3) -> wp.vec2:
 
 @wp.func
 def repeated(i: int, n: int) -> int:
-    return i - n * int(wp.floor(float(i) / float(n)))
+    """i modulo n, in [0, n) for every i, as large as it may be."""
+    r = i % n
+    return wp.where(r < 0, r + n, r)
+
+
+@wp.func
+def following(i: int, n: int) -> int:
+    return wp.where(i + 1 == n, 0, i + 1)
 
 
 @wp.func
@@ -33,10 +41,10 @@ def four_texels(frame: Frames, b: int, x: float, y: float) -> wp.vec4i:
     w = frame[b].texture_width
     h = frame[b].texture_height
     i = repeated(int(wp.floor(x)), w)
-    j = w * repeated(int(wp.floor(y)), h)
-    i1 = repeated(int(wp.floor(x)) + 1, w)
-    j1 = w * repeated(int(wp.floor(y)) + 1, h)
-    return wp.vec4i(j + i, j + i1, j1 + i, j1 + i1)
+    j = repeated(int(wp.floor(y)), h)
+    row = w * j
+    below = w * following(j, h)
+    return wp.vec4i(row + i, row + following(i, w), below + i, below + following(i, w))
 
 
 @wp.func
@@ -52,7 +60,7 @@ def texture_at(frame: Frames, b: int, uv: wp.vec2) -> wp.vec3:
 
 @wp.func
 def pull_back_texture(frame: Frames, b: int, uv: wp.vec2, g: wp.vec3) -> wp.vec2:
-    """Adjoint of `texture_at`: adds to the texels' gradient, and returns that by uv."""
+    """Adjoint of `texture_at`: adds to the texels' gradient, if it is wanted, and returns that by uv."""
     w = float(frame[b].texture_width)
     h = float(frame[b].texture_height)
     x = uv[0] * w - 0.5
@@ -61,10 +69,11 @@ def pull_back_texture(frame: Frames, b: int, uv: wp.vec2, g: wp.vec3) -> wp.vec2
     s = x - wp.floor(x)
     t = y - wp.floor(y)
     g_texture = frame[b].g_texture
-    wp.atomic_add(g_texture, n[0], (1.0 - t) * (1.0 - s) * g)
-    wp.atomic_add(g_texture, n[1], (1.0 - t) * s * g)
-    wp.atomic_add(g_texture, n[2], t * (1.0 - s) * g)
-    wp.atomic_add(g_texture, n[3], t * s * g)
+    if g_texture.shape[0] > 0:
+        wp.atomic_add(g_texture, n[0], (1.0 - t) * (1.0 - s) * g)
+        wp.atomic_add(g_texture, n[1], (1.0 - t) * s * g)
+        wp.atomic_add(g_texture, n[2], t * (1.0 - s) * g)
+        wp.atomic_add(g_texture, n[3], t * s * g)
     c = frame[b].texture
     by_x = (1.0 - t) * (c[n[1]] - c[n[0]]) + t * (c[n[3]] - c[n[2]])
     by_y = (1.0 - s) * (c[n[2]] - c[n[0]]) + s * (c[n[3]] - c[n[1]])

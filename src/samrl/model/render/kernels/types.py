@@ -16,7 +16,7 @@ wp.set_module_options({"enable_backward": False, "fast_math": True})
 Narrow = wp.types.vector(length=5, dtype=wp.float32)  # middle x, y, and three entries of a symmetric matrix, see `shading`
 Setup = wp.types.vector(length=11, dtype=wp.float32)  # three planes (a, b, c) of w_k = a dx + b dy + c, and their origin
 
-# how a face is seen, in bits: not at all, from outside, without area, narrower than a pixel, reaching nearer than is drawn
+# how a face is seen, in bits: not at all, from outside, without area, narrower than below, reaching nearer than is drawn
 BACK, FRONT, DEGENERATE, NARROW, CLIPPED = wp.constant(0), wp.constant(1), wp.constant(2), wp.constant(4), wp.constant(8)
 VERTICES, CORNERS = wp.constant(1), wp.constant(2)  # bits: what of a face wants a gradient
 # what colours jump across; 0: nothing. OUTLINE: a face's edge with something else behind, SEAM: an edge of two faces that are
