@@ -13,7 +13,8 @@ from views import VIEWS
 
 from samrl.core import lie
 from samrl.core.camera import Camera, look_at
-from samrl.model.render import LooseSolid, Renderer, loose_scene
+from samrl.model.render import LooseSolid, Renderer, loose_scene, surface_mesh
+from samrl.model.render.meshes import template
 from samrl.model.scene import BOX, CYLINDER, SPHERE
 
 FINE = 8  # pixels of the reference to one, each way
@@ -77,6 +78,20 @@ def test_free_vertices_equal_difference_of_a_finer_image(kind: int, size: list[f
     want = torch.stack(want, -1).view(got.shape)
     by_colour, by_mask = slice(0, WEIGHTINGS), slice(WEIGHTINGS, None)
     assert off(got[by_colour], want[by_colour]) < ERROR and off(got[by_mask], want[by_mask]) < ERROR
+
+
+def test_a_colour_that_changes_along_narrow_faces_keeps_its_perspective(device: str):
+    """A long cylinder whose colour is linear in space: at its outline faces are narrow, and their far ends smaller."""
+    surface = Surface(*SURFACES[2], device=device)
+    surface.mesh = surface_mesh(template(CYLINDER).faces)
+    slopes = torch.tensor([[5.0, 4.0, 2.0], [4.0, 3.0, 1.0], [4.0, 3.0, 1.0]])
+    surface.colors = 0.5 + surface.vertices @ slopes
+    grads = []
+    for finer in (1, FINE):
+        x = surface.vertices.clone().requires_grad_()
+        rows = surface.losses(finer, x, surface.colors)[:WEIGHTINGS]
+        grads.append(torch.stack([torch.autograd.grad(y, x, retain_graph=True)[0] for y in rows]).double())
+    assert off(*grads) < 0.01
 
 
 def test_colours_of_a_free_surface_equal_difference(device: str):
