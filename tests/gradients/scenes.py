@@ -157,6 +157,16 @@ CASES = {
         <body><freejoint/><geom type="cylinder" size=".04 .006" mass=".06" friction=".5"/></body>"""),
         BODY + JOINT + CONTACT, IN_CONTACT, q=(0, 0, 0, 0, 0, 0.006, *STILL), setpoints={0: 0.04, 1: -0.002, 2: 0.06},
     ),
+    "blade under a pancake": Case(
+        mjcf("""<body name="pan" pos="0 0 -.01"><geom name="pan" type="box" size=".09 .09 .02" friction=".4"/></body>
+        <body pos="-.087 0 .0035" euler="0 .1 0"><joint type="slide" axis="1 0 0" stiffness="800" damping="60"/>
+          <joint type="slide" axis="0 0 1" stiffness="800" damping="60"/><joint axis="0 1 0" stiffness="20" damping="3"/>
+          <geom type="box" size=".03 .025 .0006" mass=".1" friction=".2"/></body>
+        <body><freejoint/><geom name="cake" type="cylinder" size=".05 .004" mass=".06" friction=".4"/></body>""",
+        more="""<custom><numeric name="samrl_hole/pan" data=".07 .01 .004"/><numeric name="samrl_rim/cake" data=".004"/>
+          <numeric name="samrl_contact/cake" data="5000 5"/></custom>"""),
+        BODY + JOINT + CONTACT, IN_CONTACT, q=(0, 0, 0, 0.012, 0, 0.004, *STILL), setpoints={0: 0.05, 1: -0.004, 2: -0.1},
+    ),
     "thread, gripped and swung": Case(
         thread(30), BODY + JOINT, FREE_OF_CONTACT, setpoints={0: 0.05, 1: 0.02}, substeps=50,
     ),

@@ -11,6 +11,7 @@ from samrl.core import lie
 from samrl.core.errors import SamrlError, SceneError, UnknownNameError
 from samrl.model.scene import (
     BLOCK_WITH_HOLE,
+    DISC,
     Coordinate,
     Leaf,
     LogOf,
@@ -82,6 +83,16 @@ def test_hole_and_contact_notes() -> None:
     assert scene.geom_type[0] == BLOCK_WITH_HOLE
     assert torch.allclose(params.geom_size[0], torch.tensor([0.1, 0.1, 0.2, 0.03, 0.1, 0.002]))
     assert params.contact_stiffness[0] == 2e5 and params.contact_damping[0] == 1
+
+
+def test_a_cylinder_with_rounded_rims() -> None:
+    rim = '<custom><numeric name="samrl_rim/g" data="{}"/></custom>'
+    scene, params, _ = compile_mjcf(mjcf(rim.format(".004"), geom='type="cylinder" size=".06 .005"'))
+    assert scene.geom_type[0] == DISC
+    assert torch.allclose(params.geom_size[0, :3], torch.tensor([0.06, 0.005, 0.004]))
+    for geom, radius in (('type="box" size=".1 .1 .1"', ".01"), ('type="cylinder" size=".06 .005"', ".006")):
+        with pytest.raises(SceneError, match="only a cylinder has rims"):
+            compile_mjcf(mjcf(rim.format(radius), geom=geom))
 
 
 def test_pairs_follow_mujocos_rule() -> None:

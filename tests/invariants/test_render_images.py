@@ -13,7 +13,7 @@ from samrl.core.camera import Camera, Roi, look_at
 from samrl.core.errors import ImageError, NonFiniteError, SceneError, UnknownNameError
 from samrl.model.render import LooseSolid, Renderer, SurfaceRenderer, loose_scene, surface_mesh
 from samrl.model.render.meshes import find_edges, template
-from samrl.model.scene import BLOCK_WITH_HOLE, BOX, CAPSULE, CYLINDER, PLANE, SPHERE
+from samrl.model.scene import BLOCK_WITH_HOLE, BOX, CAPSULE, CYLINDER, DISC, PLANE, SPHERE
 
 SIZES = np.array([0.05, 0.04, 0.03, 0.01, 0.02, 0.003])
 
@@ -27,12 +27,21 @@ def hole_volume() -> float:
     return cone + math.pi * 0.01**2 * 0.017
 
 
+def disc_volume() -> float:
+    """Of a disc with rims of 30 mm: a ring of quarter circles around a cylinder (Pappus), above and below."""
+    flat, rim, half = 0.02, 0.03, 0.04
+    quarter = math.pi * rim**2 / 4
+    ring = 2 * math.pi * (flat + 4 * rim / (3 * math.pi)) * quarter
+    return 2 * (math.pi * flat**2 * half + ring + math.pi * ((flat + rim) ** 2 - flat**2) * (half - rim))
+
+
 @pytest.mark.parametrize(
     "kind, volume, error",
     [
         (SPHERE, 4 / 3 * math.pi * 0.05**3, 0.03),
         (CAPSULE, capsule_volume(), 0.03),
         (CYLINDER, math.pi * 0.05**2 * 0.08, 1e-6),
+        (DISC, disc_volume(), 0.035),
         (BOX, 8 * 0.05 * 0.04 * 0.03, 1e-6),
         (BLOCK_WITH_HOLE, 8 * 0.05 * 0.04 * 0.03 - hole_volume(), 1e-6),
     ],

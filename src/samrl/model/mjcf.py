@@ -4,6 +4,7 @@ Added to MJCF through `<custom>`:
 
 * `<numeric name="samrl_hole/GEOM" data="radius depth chamfer"/>` turns the box GEOM into a block with a hole along its +z
   from the middle of its top [m]. MuJoCo itself, and the inertia that it works out, keep the full box.
+* `<numeric name="samrl_rim/GEOM" data="radius"/>` rounds the rims of the cylinder GEOM [m]. MuJoCo keeps the sharp cylinder.
 * `<numeric name="samrl_contact/GEOM" data="stiffness damping"/>`: contact of GEOM, stiffness in N/m a point, damping in s/m.
 
 What has no part in the twin's motion or picture (sites, sensors, cameras, keyframes, textures, MuJoCo's contact solver's
@@ -26,6 +27,7 @@ from samrl.model.scene import (
     BOX,
     CAPSULE,
     CYLINDER,
+    DISC,
     FIXED,
     FREE,
     HINGE,
@@ -40,7 +42,7 @@ from samrl.model.scene import (
 _DOFS = {FREE: 6, BALL: 3, SLIDE: 1, HINGE: 1}
 _SHAPES = (PLANE, SPHERE, CAPSULE, CYLINDER, BOX)
 _STIFFNESS, _DAMPING = 5e4, 5.0  # of contact: a 60 g peg sinks by micrometres and does not bounce
-_HOLE, _CONTACT = "samrl_hole/", "samrl_contact/"
+_HOLE, _RIM, _CONTACT = "samrl_hole/", "samrl_rim/", "samrl_contact/"
 _REFUSED = {
     "nu": "actuator", "ntendon": "tendon", "neq": "equality", "nflex": "flex", "nskin": "skin", "nplugin": "plugin",
     "nmocap": "mocap body", "nhfield": "hfield",
@@ -182,6 +184,11 @@ def _geoms(mj: Any, last: dict[int, int]) -> dict[str, Any]:
         g = _noted(names, name, values, 3, _HOLE)
         _check_hole(name, kinds[g], size[g], values)
         kinds[g], size[g, 3:] = BLOCK_WITH_HOLE, values
+    for name, values in _numerics(mj, _RIM).items():
+        g = _noted(names, name, values, 1, _RIM)
+        if kinds[g] != CYLINDER or not 0 < values[0] <= min(size[g, :2]):
+            raise SceneError(f"'{_RIM}{name}': only a cylinder has rims, of a radius up to its own and its half length.")
+        kinds[g], size[g, 2] = DISC, values[0]
     for name, values in _numerics(mj, _CONTACT).items():
         contact[_noted(names, name, values, 2, _CONTACT)] = values
     params = {

@@ -19,7 +19,7 @@ from samrl.core import lie
 from samrl.core.errors import SamrlError, UnknownNameError
 
 FREE, BALL, SLIDE, HINGE, FIXED = 0, 1, 2, 3, -1  # MuJoCo's numbers for joints; FIXED is ours
-PLANE, SPHERE, CAPSULE, CYLINDER, BOX, BLOCK_WITH_HOLE = 0, 2, 3, 5, 6, 100  # MuJoCo's; the last is ours
+PLANE, SPHERE, CAPSULE, CYLINDER, BOX, BLOCK_WITH_HOLE, DISC = 0, 2, 3, 5, 6, 100, 101  # MuJoCo's; the last two are ours
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,8 @@ class Params:
             set-point that is given at each step.
         gravity: (3) [m/s²].
         geom_p: (ng, 3), geom_R: (ng, 3, 3) pose in the link's frame; geom_size: (ng, 6) MuJoCo's sizes (half-lengths and
-            radii [m]); for a block with a hole: half x, y, z, hole radius, hole depth, chamfer (hole along +z from top).
+            radii [m]); for a block with a hole: half x, y, z, hole radius, hole depth, chamfer (hole along +z from top); for a
+            disc, a cylinder with a rounded rim: radius, half length, radius of the rounding.
         friction: (ng) sliding friction; contact_stiffness: (ng) [N/m] and contact_damping: (ng) [s/m]
             (Hunt-Crossley's factor on the penetration speed) per contact point.
         color: (ng, 3) in [0, 1].

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from samrl.model.scene import BLOCK_WITH_HOLE, BOX, CAPSULE, CYLINDER, SPHERE
+from samrl.model.scene import BLOCK_WITH_HOLE, BOX, CAPSULE, CYLINDER, DISC, SPHERE
 
 _UNIT = np.eye(6)
 _ZERO = np.zeros(6)
@@ -40,6 +40,14 @@ def _cylinder() -> list[np.ndarray]:
     return rims + [point for f in (-0.5, 0.0, 0.5) for point in _circle(8, radius, f * half)]
 
 
+def _disc() -> list[np.ndarray]:
+    """Balls as large as the rounding: two rings of sixteen in the rims, two of eight half-way to the middle."""
+    ball, half = _UNIT[2], _UNIT[1] - _UNIT[2]
+    rings = [(16, 1.0, half), (16, 1.0, -half), (8, 0.5, half), (8, 0.5, -half)]
+    points = [point for n, share, z in rings for point in _circle(n, share * (_UNIT[0] - _UNIT[2]), z)]
+    return [np.stack([*point[:3], ball]) for point in points]
+
+
 def _block_with_hole() -> list[np.ndarray]:
     """Upper and lower circle of the chamfer, two rings on the wall, corners, and the top's outer edges."""
     top, radius, depth, chamfer = _UNIT[2], _UNIT[3], _UNIT[4], _UNIT[5]
@@ -53,6 +61,7 @@ _MAKERS = {
     SPHERE: _sphere,
     CAPSULE: _capsule,
     CYLINDER: _cylinder,
+    DISC: _disc,
     BOX: _box_points,
     BLOCK_WITH_HOLE: _block_with_hole,
 }

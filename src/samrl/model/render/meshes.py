@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from samrl.core.errors import SceneError
-from samrl.model.scene import BLOCK_WITH_HOLE, BOX, CAPSULE, CYLINDER, PLANE, SPHERE, Scene
+from samrl.model.scene import BLOCK_WITH_HOLE, BOX, CAPSULE, CYLINDER, DISC, PLANE, SPHERE, Scene
 
 SIZES = 6  # numbers in geom_size
 
@@ -119,9 +119,11 @@ def template(kind: int, detail: float = 1.0) -> Template:
         return _ball(around(12), 1)
     if kind == CYLINDER:
         return _cylinder(around(24))
+    if kind == DISC:
+        return _disc(around(24))
     if kind == BLOCK_WITH_HOLE:
         return _block_with_hole(around(24))
-    raise SceneError(f"geom type {kind} cannot be drawn; drawn are plane, sphere, capsule, cylinder, box, block with hole.")
+    raise SceneError(f"geom type {kind} cannot be drawn; drawn are plane, sphere, capsule, cylinder, disc, box, block with hole.")
 
 
 class _Builder:
@@ -234,6 +236,31 @@ def _cylinder(n: int) -> Template:
     _band(b, [b.vertex((2, 1, 1))], top, [up], [up] * n)
     _band(b, top, bottom, light, light)
     _band(b, bottom, [b.vertex((2, 1, -1))], [down] * n, [down])
+    return b.build()
+
+
+def _disc(n: int, steps: int = 3) -> Template:
+    """Radius size[0], half length size[1] along z, rims rounded with radius size[2] in `steps` bands to each quarter."""
+    b, fair = _Builder(), _fair(n)
+
+    def ring(phi: float, side: int) -> list[int]:
+        """The circle on the rounding at angle phi from the axis, above or below."""
+        out, up = math.sin(phi) - 1, math.cos(phi) - 1
+        height = ((2, 1, side), (2, 2, side * up))
+        flat = lambda axis, u: ((axis, 0, fair * u), (axis, 2, fair * out * u))  # noqa: E731
+        return [b.vertex(*flat(0, c), *flat(1, s), *height) for c, s in _angles(n)]
+
+    def light(phi: float, side: int) -> list[int]:
+        return [b.corner(math.sin(phi) * c, math.sin(phi) * s, side * math.cos(phi)) for c, s in _angles(n)]
+
+    quarter = [0.5 * math.pi * i / steps for i in range(steps + 1)]
+    bands = [(phi, 1) for phi in quarter] + [(phi, -1) for phi in quarter[::-1]]
+    rings, lights = [ring(*at) for at in bands], [light(*at) for at in bands]
+    up, down = b.corner(0, 0, 1), b.corner(0, 0, -1)
+    _band(b, [b.vertex((2, 1, 1))], rings[0], [up], [up] * n)
+    for k in range(len(rings) - 1):
+        _band(b, rings[k], rings[k + 1], lights[k], lights[k + 1])
+    _band(b, rings[-1], [b.vertex((2, 1, -1))], [down] * n, [down])
     return b.build()
 
 

@@ -7,7 +7,7 @@ the cubic form) rounds the edge by about a sixth of its radius and has a continu
 
 import warp as wp
 
-from .types import BOX, CAPSULE, CYLINDER, PLANE, SPHERE, real, vec3, vec4, vec6
+from .types import BOX, CAPSULE, CYLINDER, DISC, PLANE, SPHERE, real, vec3, vec4, vec6
 
 
 @wp.func
@@ -57,6 +57,20 @@ def distance_cylinder(x: vec3, r: real, half: real, edge: real):
 
 
 @wp.func
+def distance_disc(x: vec3, r: real, half: real, rim: real):
+    """Cylinder along z whose rims are rounded with radius `rim`: exact outside (Quilez, "rounded cylinder")."""
+    n = length(x[0], x[1])
+    out = n - (r - rim)
+    up = wp.abs(x[2]) - (half - rim)
+    side = vec4(x[0] / n, x[1] / n, real(0.0), out - rim)
+    cap = vec4(real(0.0), real(0.0), sign(x[2]), up - rim)
+    if wp.min(out, up) > real(0.0):
+        d = length(out, up)
+        return vec4(side[0] * out / d, side[1] * out / d, cap[2] * up / d, d - rim)
+    return wp.where(out > up, side, cap)
+
+
+@wp.func
 def distance_box(x: vec3, a: real, b: real, c: real, edge: real):
     """Box with half-lengths a, b, c."""
     o = real(0.0)
@@ -101,6 +115,8 @@ def distance(kind: int, x: vec3, size: vec6, edge: real):
         return distance_capsule(x, size[0], size[1])
     if kind == CYLINDER:
         return distance_cylinder(x, size[0], size[1], edge)
+    if kind == DISC:
+        return distance_disc(x, size[0], size[1], size[2])
     if kind == BOX:
         return distance_box(x, size[0], size[1], size[2], edge)
     return distance_block(x, size, edge)
@@ -118,6 +134,12 @@ def gap(kind: int, x: vec3, size: vec6):
         return wp.sqrt(x[0] * x[0] + x[1] * x[1] + z * z) - size[0]
     if kind == CYLINDER:
         return wp.max(wp.sqrt(x[0] * x[0] + x[1] * x[1]) - size[0], wp.abs(x[2]) - size[1])
+    if kind == DISC:
+        out = wp.sqrt(x[0] * x[0] + x[1] * x[1]) - (size[0] - size[2])
+        above = wp.abs(x[2]) - (size[1] - size[2])
+        a = wp.max(out, real(0.0))
+        b = wp.max(above, real(0.0))
+        return wp.sqrt(a * a + b * b) + wp.min(wp.max(out, above), real(0.0)) - size[2]
     sides = wp.max(wp.abs(x[0]) - size[0], wp.abs(x[1]) - size[1])
     if kind == BOX:
         return wp.max(sides, wp.abs(x[2]) - size[2])

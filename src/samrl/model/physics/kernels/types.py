@@ -34,6 +34,7 @@ CAPSULE = wp.constant(3)
 CYLINDER = wp.constant(5)
 BOX = wp.constant(6)
 BLOCK_WITH_HOLE = wp.constant(100)
+DISC = wp.constant(101)
 
 
 @wp.struct
