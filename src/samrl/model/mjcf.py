@@ -162,6 +162,15 @@ def _joints(mj: Any) -> dict[str, np.ndarray]:
     return {"stiffness": stiffness, "damping": np.array(mj.dof_damping), "armature": np.array(mj.dof_armature)}
 
 
+def _rest(mj: Any) -> np.ndarray:
+    """(nv) where springs pull to."""
+    rest = np.zeros(mj.nv)
+    for j in range(mj.njnt):
+        if mj.jnt_type[j] in (SLIDE, HINGE):
+            rest[mj.jnt_dofadr[j]] = mj.qpos_spring[mj.jnt_qposadr[j]]
+    return rest
+
+
 def _numerics(mj: Any, prefix: str) -> dict[str, np.ndarray]:
     """Our notes on geoms: geom name -> numbers."""
     notes = {}
@@ -272,6 +281,7 @@ def _scene(mj: Any, links: dict[str, Any], geoms: dict[str, Any]) -> Scene:
         nq=int(mj.nq),
         nv=int(mj.nv),
         q_ref=np.array(mj.qpos0),
+        rest=_rest(mj),
         timestep=float(mj.opt.timestep),
     )
 

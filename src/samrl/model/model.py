@@ -30,7 +30,8 @@ class Command:
 
 
 class Model:
-    """The differentiable twin of one scene: an acting arm under joint impedance, objects, light and camera.
+    """The differentiable twin of one scene: an acting arm under joint impedance, objects, light and camera. Joints beyond the
+    arm's are springs to their rest (Scene.rest), if they have any.
 
     Args:
         mjcf: the scene, as MJCF text (model/scene.py says what is supported).
@@ -55,14 +56,25 @@ class Model:
 
     def _with_impedance(self, params: Params) -> Params:
         """The arm's joints are springs to their set-points, with the controller's stiffness and damping."""
-        n = self.scene.nv
-        gain = lambda values: params.stiffness.new_tensor(values[:n])  # noqa: E731
-        return replace(params, stiffness=gain(self.gains.stiffness), damping=params.damping + gain(self.gains.damping))
+        gain = params.stiffness.new_tensor(self.gains.stiffness), params.damping.new_tensor(self.gains.damping)
+        n = len(self.gains.stiffness)
+        stiffness = torch.cat([gain[0], params.stiffness[n:]])
+        return replace(params, stiffness=stiffness, damping=torch.cat([params.damping[:n] + gain[1], params.damping[n:]]))
 
-    def state(self, q: Tensor, qd: Tensor | None = None) -> State:
-        """The scene's state with the arm at q (*batch, n)."""
-        q = torch.as_tensor(q, dtype=self.dtype, device=self.device)
-        return State(q, torch.zeros_like(q) if qd is None else torch.as_tensor(qd, dtype=self.dtype, device=self.device))
+    def state(self, q: Tensor, qd: Tensor | None = None, others: State | None = None) -> State:
+        """The scene's state with the arm at q (*batch, n), still unless qd (*batch, n) is given; all else as in `others`, or
+        at its reference and still."""
+        as_ours = lambda x: torch.as_tensor(x, dtype=self.dtype, device=self.device)  # noqa: E731
+        q, n = as_ours(q), len(self.gains.stiffness)
+        rest = State(as_ours(self.scene.q_ref), q.new_zeros(self.scene.nv)) if others is None else others
+        qd = torch.zeros_like(q) if qd is None else as_ours(qd)
+        join = lambda arm, all_: torch.cat([arm, all_[..., n:].expand(*arm.shape[:-1], -1)], -1)  # noqa: E731
+        return State(join(q, rest.q), join(qd, rest.qd))
+
+    def arm(self, state: State) -> State:
+        """The acting arm's part of a state: q, qd (*batch, n)."""
+        n = len(self.gains.stiffness)
+        return State(state.q[..., :n], state.qd[..., :n])
 
     def at_rest(self, q: Tensor) -> Command:
         """A command that keeps the arm where it is."""
@@ -70,10 +82,11 @@ class Model:
 
     def step(self, twin: Twin, command: Command, action: Tensor, substeps: int | None = None) -> tuple[Twin, Command]:
         """One control period under action (*batch, 6) = (Δp_W [m], Δr_W [rad]); differentiable in all of its arguments."""
-        measured = self.chain.tool(twin.state.q)
+        measured = self.chain.tool(self.arm(twin.state).q)
         X = control.command(command.X_WE, measured, action, self.gains)
         q_ref = control.set_points(self.chain, command.q_ref, X, self.gains)
-        state = self.physics.step(twin.params, twin.state, q_ref, substeps=substeps or self.substeps)
+        rest = q_ref.new_tensor(self.scene.rest[q_ref.shape[-1] :]).expand(*q_ref.shape[:-1], -1)
+        state = self.physics.step(twin.params, twin.state, torch.cat([q_ref, rest], -1), substeps=substeps or self.substeps)
         return twin.replace(state=state), Command(q_ref, X)
 
     def link_poses(self, twin: Twin) -> Tensor:

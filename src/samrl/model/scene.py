@@ -37,6 +37,7 @@ class Scene:
         geom_names, geom_type, geom_link: (ng); geom_visible: (ng) bool, drawn.
         pairs: (np, 2) int, pairs of geoms that may touch.
         nq, nv: sizes; q_ref: (nq) reference coordinates; timestep [s].
+        rest: (nv) where a joint's spring pulls to if nobody commands it [rad or m]; of a ball joint a rotation vector.
     """
 
     link_names: list[str]
@@ -59,6 +60,7 @@ class Scene:
     nq: int
     nv: int
     q_ref: np.ndarray
+    rest: np.ndarray
     timestep: float
 
     def link(self, name: str) -> int:

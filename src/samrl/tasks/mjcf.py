@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from xml.etree import ElementTree as ET
 
-from samrl.tasks.spec import Body, SceneSpec, Solid
+from samrl.tasks.spec import Ball, Body, Free, Hinge, SceneSpec, Solid
 
 
 def _numbers(values: object) -> str:
@@ -13,7 +13,8 @@ def _numbers(values: object) -> str:
 
 def to_mjcf(scene: SceneSpec, timestep: float = 0.002) -> str:
     """MJCF text. A block with a hole is a box with a `samrl_hole/<geom>` note (radius, depth, chamfer), since MJCF has no
-    such shape; MuJoCo itself sees a plain box. The camera arm is left out: it moves nothing in the twin."""
+    such shape; MuJoCo itself sees a plain box. Rounded rims and the twin's contact are notes too (`samrl_rim/`,
+    `samrl_contact/`). The camera arm is left out: it moves nothing in the twin."""
     root = ET.Element("mujoco", model=scene.name)
     ET.SubElement(root, "compiler", angle="radian", autolimits="true")
     ET.SubElement(root, "option", timestep=str(timestep), gravity=_numbers(scene.gravity))
@@ -43,12 +44,7 @@ def _body(parent: ET.Element, body: Body, custom: ET.Element) -> ET.Element:
     element = ET.SubElement(
         parent, "body", name=body.name, pos=_numbers(body.p), quat=_numbers(body.quat), gravcomp=str(body.gravcomp)
     )
-    if body.hinge is not None:
-        h = body.hinge
-        ET.SubElement(
-            element, "joint", name=f"{body.name}_joint", type="hinge", axis=_numbers(h.axis), range=_numbers(h.range),
-            armature=str(h.armature), damping=str(h.damping),
-        )  # fmt: skip
+    _joint(element, body)
     if body.mass > 0:
         ET.SubElement(element, "inertial", pos=_numbers(body.com), mass=str(body.mass), fullinertia=_numbers(body.inertia))
     for i, solid in enumerate(body.solids):
@@ -56,11 +52,31 @@ def _body(parent: ET.Element, body: Body, custom: ET.Element) -> ET.Element:
     return element
 
 
+def _joint(element: ET.Element, body: Body) -> None:
+    """What lets the body move."""
+    joint, name = body.joint, f"{body.name}_joint"
+    if isinstance(joint, Hinge):
+        ET.SubElement(
+            element, "joint", name=name, type="hinge", axis=_numbers(joint.axis), range=_numbers(joint.range),
+            armature=str(joint.armature), damping=str(joint.damping),
+        )  # fmt: skip
+    elif isinstance(joint, Ball):
+        numbers = {"stiffness": str(joint.stiffness), "damping": str(joint.damping)}
+        ET.SubElement(element, "joint", {"name": name, "type": "ball", **numbers})
+    elif isinstance(joint, Free):
+        ET.SubElement(element, "freejoint", name=name)
+
+
 def _geom(parent: ET.Element, name: str, solid: Solid, custom: ET.Element) -> None:
     shape, size = solid.shape, solid.size
     if shape == "block_with_hole":
         ET.SubElement(custom, "numeric", name=f"samrl_hole/{name}", data=_numbers(size[3:6]))
         shape, size = "box", size[:3]
+    if shape == "disc":
+        ET.SubElement(custom, "numeric", name=f"samrl_rim/{name}", data=_numbers(size[2:]))
+        shape, size = "cylinder", size[:2]
+    if solid.contact:
+        ET.SubElement(custom, "numeric", name=f"samrl_contact/{name}", data=_numbers(solid.contact))
     if shape == "plane":
         size = (*size[:2], 0.1)
     ET.SubElement(

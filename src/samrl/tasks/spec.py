@@ -17,11 +17,13 @@ class Solid:
 
     Attributes:
         shape: box (half x, y, z), sphere (radius), capsule or cylinder (radius, half length; along z), plane (half x, y of
-            what is drawn), block_with_hole (half x, y, z, hole radius, depth, chamfer; hole along +z from the top).
+            what is drawn), block_with_hole (half x, y, z, hole radius, depth, chamfer; hole along +z from the top), disc
+            (radius, half length, radius of its rounded rims; along z).
         size: lengths as above [m].
         p: (3) position [m]; quat: (4) wxyz orientation in the body's frame.
         color: (3) in [0, 1]; friction: sliding.
         collide: it touches others (only pairs listed in the SceneSpec).
+        contact: stiffness [N/m] and damping [s/m] of a point of contact in the twin; its own where not given.
     """
 
     shape: str
@@ -31,6 +33,7 @@ class Solid:
     color: tuple[float, ...] = (0.6, 0.6, 0.6)
     friction: float = 0.3
     collide: bool = False
+    contact: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -45,12 +48,27 @@ class Hinge:
 
 
 @dataclass(frozen=True)
+class Ball:
+    """A ball joint whose spring pulls back to the body's pose: stiffness [N m/rad] and damping [N m s/rad] of bending and
+    twisting."""
+
+    stiffness: float
+    damping: float
+
+
+@dataclass(frozen=True)
+class Free:
+    """No joint at all: the body floats, and starts where its pose in its parent says, which is the world."""
+
+
+@dataclass(frozen=True)
 class Body:
     """A body in its parent.
 
     Attributes:
         parent: the parent's name or "world".
-        X_PB: pose of the body's frame in its parent's, the hinge at zero: p (3) [m] and quat (4) wxyz.
+        X_PB: pose of the body's frame in its parent's, the joint at zero: p (3) [m] and quat (4) wxyz.
+        joint: what lets it move in its parent; without one it is fixed there.
         mass [kg], com (3) [m], inertia (6): Ixx Iyy Izz Ixy Ixz Iyz about the centre of mass [kg m²].
         gravcomp: share of gravity that the arm's controller compensates.
         updatable: it gets a mask, and the update may move it.
@@ -60,7 +78,7 @@ class Body:
     parent: str = "world"
     p: tuple[float, ...] = (0.0, 0.0, 0.0)
     quat: tuple[float, ...] = (1.0, 0.0, 0.0, 0.0)
-    hinge: Hinge | None = None
+    joint: Hinge | Ball | Free | None = None
     mass: float = 0.0
     com: tuple[float, ...] = (0.0, 0.0, 0.0)
     inertia: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
@@ -150,10 +168,10 @@ def chain_of(scene: SceneSpec, arm: Arm) -> SerialChain:
     for i, name in enumerate(arm.bodies):
         stop = "world" if i == 0 else arm.bodies[i - 1]
         body = scene.body(name)
-        assert body.hinge is not None
+        assert isinstance(body.joint, Hinge)
         joints.append(_pose_below(scene, name, stop))
-        axes.append(body.hinge.axis)
-        limits.append(body.hinge.range)
+        axes.append(body.joint.axis)
+        limits.append(body.joint.range)
     X_NT = _pose_below(scene, arm.tool_parent, arm.bodies[-1]) @ pose_of(arm.tool_p, arm.tool_quat)
     as_tensor = lambda x: torch.tensor(x, dtype=torch.float64)  # noqa: E731
     return SerialChain(torch.stack(joints), as_tensor(axes), X_NT, as_tensor(limits), as_tensor(arm.home))

@@ -12,7 +12,7 @@ import numpy as np
 from samrl.core.errors import SceneError
 from samrl.core.types import Capabilities
 from samrl.tasks.mjcf import to_mjcf
-from samrl.tasks.spec import Body, SceneSpec, Solid
+from samrl.tasks.spec import Body, Hinge, SceneSpec, Solid
 from samrl.tasks.task import Draw
 from samrl.worlds.settings import Errors
 from samrl.worlds.shapes import hole_pieces
@@ -148,12 +148,12 @@ def with_errors(scene: SceneSpec, errors: Errors, rng: np.random.Generator) -> S
     share = lambda size, n=(): 1 + size * rng.uniform(-1, 1, n)  # noqa: E731
     for name in scene.actor.bodies:
         body = scene.body(name)
-        assert body.hinge is not None
-        armature, damping = body.hinge.armature * share(errors.inertia), body.hinge.damping * share(errors.damping)
-        hinge = replace(body.hinge, armature=armature, damping=damping)
+        assert isinstance(body.joint, Hinge)
+        armature, damping = body.joint.armature * share(errors.inertia), body.joint.damping * share(errors.damping)
+        hinge = replace(body.joint, armature=armature, damping=damping)
         # one factor for the whole tensor: three of them could break its triangle inequality
         inertia = tuple((np.array(body.inertia) * share(errors.inertia)).tolist())
-        scene = scene.with_body(name, mass=body.mass * share(errors.mass), inertia=inertia, hinge=hinge)
+        scene = scene.with_body(name, mass=body.mass * share(errors.mass), inertia=inertia, joint=hinge)
     peg, block = scene.body("peg"), scene.body("block")
     scale, friction = share(errors.inertia), float(rng.uniform(*errors.friction))
     off = errors.shape * rng.uniform(-1, 1, 3)

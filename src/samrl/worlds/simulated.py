@@ -17,7 +17,7 @@ from samrl.core import control, lie
 from samrl.core.camera import Camera, Roi
 from samrl.core.errors import SamrlError, UnreachableError, check_finite
 from samrl.core.types import RGBD, ArmState, Capabilities, Observation, Reach, Transition
-from samrl.tasks.spec import SceneSpec, chain_of, pose_of
+from samrl.tasks.spec import Hinge, SceneSpec, chain_of, pose_of
 from samrl.tasks.task import Draw, Task
 from samrl.worlds.camera_arm import CameraArm
 from samrl.worlds.picture import Lighting, Part, Renderer, belongs, make_renderer, parts_of
@@ -241,8 +241,8 @@ def carrier_poses(scene: SceneSpec, q: torch.Tensor) -> dict[str, np.ndarray]:
         if body.name != root and not scene.belongs_to(arm, body.name):
             continue
         X = out[body.parent] @ pose_of(body.p, body.quat)
-        if body.hinge is not None:
-            w = torch.tensor(body.hinge.axis, dtype=torch.float64) * angles[body.name]
+        if isinstance(body.joint, Hinge):
+            w = torch.tensor(body.joint.axis, dtype=torch.float64) * angles[body.name]
             X = X @ lie.pose(lie.exp_so3(w), torch.zeros(3, dtype=torch.float64))
         out[body.name] = X
     return {name: X.numpy() for name, X in out.items() if name != "world"}

@@ -35,7 +35,8 @@ def loose_scene(bodies: Mapping[str, Sequence[LooseSolid]]) -> tuple[Scene, Para
         nd=zeros, axis=np.zeros((nl, 3)), q0=np.zeros(nl), limited=np.zeros(0, bool), limit=np.zeros((0, 2)),
         gravcomp=np.zeros(nl), geom_names=[f"{links[i]}/{k}" for k, (i, _) in enumerate(pairs)],
         geom_type=np.array([s.kind for _, s in pairs]), geom_link=np.array([i for i, _ in pairs]),
-        geom_visible=np.ones(ng, bool), pairs=np.zeros((0, 2), int), nq=0, nv=0, q_ref=np.zeros(0), timestep=0.01,
+        geom_visible=np.ones(ng, bool), pairs=np.zeros((0, 2), int), nq=0, nv=0,
+        q_ref=np.zeros(0), rest=np.zeros(0), timestep=0.01,
     )  # fmt: skip
     none = torch.zeros(0)
     params = Params(
