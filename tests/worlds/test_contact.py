@@ -71,7 +71,9 @@ def test_the_peg_stays_in_the_hand_of_pybullet():
     for _ in range(200):
         engine.step(engine.weight()[0])
         tip = in_hand_tip(world)
-        pybullet.applyExternalForce(engine._peg, -1, [20, 0, 0], tip, pybullet.WORLD_FRAME, physicsClientId=engine._client)
+        pybullet.applyExternalForce(
+            engine.trees["peg"].id, -1, [20, 0, 0], tip, pybullet.WORLD_FRAME, physicsClientId=engine._client
+        )
     assert np.abs(in_hand(world) - hidden)[:3, 3].max() < 1e-3
     world.close()
 
@@ -87,7 +89,7 @@ def test_the_clearance_is_right_in_every_direction(task):
     from samrl.worlds.pybullet import PyBulletEngine
 
     engine = PyBulletEngine(task.draw(0), task.scene)
-    c, peg = {"physicsClientId": engine._client}, engine._peg
+    c, peg = {"physicsClientId": engine._client}, engine.trees["peg"].id
     others = [b for b in range(pybullet.getNumBodies(**c)) if b not in (peg, engine._arm)]
     X_WB = pose_of(task.draw(0).scene.body("block").p, task.draw(0).scene.body("block").quat).numpy()
 

@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import os
-import tempfile
 
 import numpy as np
 import pybullet
 import pybullet_data
-import torch
 
-from samrl.core.errors import SceneError
 from samrl.core.types import Capabilities
 from samrl.tasks.robots import WHITE
-from samrl.tasks.spec import Body, SceneSpec, Solid, pose_of, pose_to
+from samrl.tasks.spec import Ball, Body, Free, SceneSpec, pose_of
 from samrl.tasks.task import Draw
+from samrl.worlds.bullet_bodies import SPRING_STEPS, Tree, finish, is_static, join, roots_of, shape_of, split
 from samrl.worlds.picture import Part, parts_of
-from samrl.worlds.shapes import hole_pieces
 from samrl.worlds.simulated import SUBSTEP, SimulatedWorld
 
 _FOLDER = os.path.join(pybullet_data.getDataPath(), "franka_panda")
-_MARGIN = 0.0001  # Bullet's contact margin; hulls are built smaller by it [m]
-_CONSTRAINT_FORCE = 5000.0  # most force and torque of the constraint that holds the peg [N, N m]
+_CONSTRAINT_FORCE = 5000.0  # most force and torque of the constraint that holds what is in the hand [N, N m]
 _FINGERS = {"panda_finger_joint1": 0.008, "panda_finger_joint2": 0.008}  # where they grip the peg [m]
-_TABLE_HALF = 0.05  # thickness below the table's top [m]
 _UNSEEN = ("panda_link8", "panda_grasptarget")  # frames without a shape
 
 
@@ -52,16 +47,19 @@ class PyBulletEngine:
 
     def __init__(self, draw: Draw, nominal: SceneSpec) -> None:
         self._client = pybullet.connect(pybullet.DIRECT)
+        c = {"physicsClientId": self._client}
         scene = draw.scene
-        pybullet.setGravity(*scene.gravity, physicsClientId=self._client)
-        pybullet.setPhysicsEngineParameter(fixedTimeStep=SUBSTEP, numSolverIterations=60, physicsClientId=self._client)
+        pybullet.setGravity(*scene.gravity, **c)
         self._down = np.array(scene.gravity)
         self._load_panda(draw.q_start)
-        self._payload = self._payload_of(nominal.body("peg"))
-        self._static = {b.name: _static_pose(scene, b) for b in scene.bodies if _is_static(scene, b)}
+        self._payload = self._payload_of(nominal)
+        self._static = {b.name: static_pose(scene, b) for b in scene.bodies if self._is_static(scene, b)}
         for name, X in self._static.items():
             self._add_static(scene.body(name), X)
-        self._peg = self._add_peg(scene.body("peg"))
+        self._repeats = SPRING_STEPS if any(isinstance(b.joint, Ball) for b in scene.bodies) else 1
+        step = SUBSTEP / self._repeats
+        pybullet.setPhysicsEngineParameter(fixedTimeStep=step, numSolverIterations=60, **c)
+        self.trees = {root.name: self._add_tree(scene, root, step) for root in roots_of(scene, set(self._links))}
 
     # Building
     def _load_panda(self, q: np.ndarray) -> None:
@@ -90,77 +88,34 @@ class PyBulletEngine:
             pybullet.setJointMotorControl2(self._arm, index, pybullet.POSITION_CONTROL, targetPosition=opening, force=1000, **c)
         self._opening = [opening for _, opening in fingers]
 
-    def _payload_of(self, peg: Body) -> tuple[float, list[float]]:
-        """The nominal peg's mass [kg] and its centre in the inertial frame of the hand [m]."""
-        inertial = pybullet.getDynamicsInfo(self._arm, self._hand, physicsClientId=self._client)[3]
-        return peg.mass, (np.array(peg.p) - np.array(inertial)).tolist()
+    def _payload_of(self, nominal: SceneSpec) -> tuple[float, list[float]]:
+        """The mass [kg] of what the hand holds by the nominal scene, and its centre in the inertial frame of the hand [m]."""
+        inertial = np.array(pybullet.getDynamicsInfo(self._arm, self._hand, physicsClientId=self._client)[3])
+        held = [b for b in nominal.bodies if b.parent == "panda_hand" and b.name not in self._links]
+        mass = sum(b.mass for b in held)
+        centre = sum((b.mass * _transform(pose_of(b.p, b.quat).numpy(), b.com) for b in held), np.zeros(3)) / max(mass, 1e-9)
+        return mass, (centre - inertial).tolist()
+
+    def _is_static(self, scene: SceneSpec, body: Body) -> bool:
+        camera_base = scene.body(scene.carrier.bodies[0]).parent
+        return body.name not in (camera_base, "panda_link0") and is_static(scene, body, (scene.actor, scene.carrier))
 
     def _add_static(self, body: Body, X: np.ndarray) -> None:
-        for solid in body.solids:
-            if not solid.collide:
-                continue
-            shape = self._shape(solid)
-            p, quat = _split(X @ pose_of(solid.p, solid.quat).numpy())
-            if solid.shape == "plane":
-                p = [p[0], p[1], p[2] - _TABLE_HALF]
-            fixed = pybullet.createMultiBody(0, shape, -1, p, quat, physicsClientId=self._client)
-            self._finish(fixed, friction=1.0)
+        shape = shape_of(self._client, body.solids)
+        if shape >= 0:
+            fixed = pybullet.createMultiBody(0, shape, -1, *split(X), physicsClientId=self._client)
+            friction = next(s.friction for s in body.solids if s.collide)
+            finish(fixed, -1, friction, {"physicsClientId": self._client})
 
-    def _add_peg(self, peg: Body) -> int:
-        """The peg as a body of its own, joined to the hand by a fixed constraint at its hidden pose."""
-        c = {"physicsClientId": self._client}
-        X_HP = pose_of(peg.p, peg.quat).numpy()
-        X_WH = self._link_pose(self._hand)
-        solid = peg.solids[0]
-        p, quat = _split(X_WH @ X_HP)
-        body = pybullet.createMultiBody(peg.mass, self._shape(solid), -1, p, quat, **c)
-        self._finish(body, friction=solid.friction)
-        pybullet.changeDynamics(body, -1, localInertiaDiagonal=list(peg.inertia[:3]), linearDamping=0, angularDamping=0, **c)
-        # Bullet counts a constraint's frame from the link's centre of mass, which has the link's axes here
-        offset = np.array(pybullet.getDynamicsInfo(self._arm, self._hand, **c)[3])
-        p, quat = _split(X_HP)
-        self._constraint = pybullet.createConstraint(
-            self._arm, self._hand, body, -1, pybullet.JOINT_FIXED, [0, 0, 0], (np.array(p) - offset).tolist(), [0, 0, 0],
-            quat, [0, 0, 0, 1], **c,
-        )  # fmt: skip
-        pybullet.changeConstraint(self._constraint, maxForce=_CONSTRAINT_FORCE, **c)
-        return body
-
-    def _shape(self, solid: Solid) -> int:
-        """A solid's collision shape; hulls are built smaller by the margin that Bullet adds around them."""
-        c = {"physicsClientId": self._client}
-        if solid.shape == "box":
-            return pybullet.createCollisionShape(pybullet.GEOM_BOX, halfExtents=list(solid.size), **c)
-        if solid.shape == "plane":
-            return pybullet.createCollisionShape(pybullet.GEOM_BOX, halfExtents=[*solid.size, _TABLE_HALF], **c)
-        if solid.shape == "cylinder":
-            radius, half = solid.size
-            return pybullet.createCollisionShape(pybullet.GEOM_CYLINDER, radius=radius, height=2 * half, **c)
-        if solid.shape == "block_with_hole":
-            return self._hulls(hole_pieces(solid.size, _MARGIN))
-        raise SceneError(f"WorldPyBullet cannot touch a '{solid.shape}'; box, plane, cylinder, block_with_hole are known.")
-
-    def _hulls(self, pieces: list[np.ndarray]) -> int:
-        """One collision shape of many convex hulls, by way of an OBJ file with an object for each."""
-        lines, start = [], 1
-        for i, points in enumerate(pieces):
-            lines.append(f"o piece{i}")
-            lines += ["v {:.9f} {:.9f} {:.9f}".format(*p) for p in points]
-            # Bullet takes the hull of the points that faces name, so a fan over all of them is enough
-            lines += [f"f {start} {start + k} {start + k + 1}" for k in range(1, len(points) - 1)]
-            start += len(points)
-        with tempfile.NamedTemporaryFile("w", suffix=".obj", delete=False) as file:
-            file.write("\n".join(lines) + "\n")
-        try:
-            return pybullet.createCollisionShape(pybullet.GEOM_MESH, fileName=file.name, physicsClientId=self._client)
-        finally:
-            os.unlink(file.name)
-
-    def _finish(self, body: int, friction: float) -> None:
-        """Bullet multiplies the friction of two bodies: the moving one carries the number, the fixed one has 1."""
-        pybullet.changeDynamics(
-            body, -1, lateralFriction=friction, collisionMargin=_MARGIN, restitution=0, physicsClientId=self._client
-        )
+    def _add_tree(self, scene: SceneSpec, root: Body, step: float) -> Tree:
+        """A floating body, or one that the hand holds by a fixed constraint, at its hidden pose."""
+        X_PB = pose_of(root.p, root.quat).numpy()
+        if isinstance(root.joint, Free):
+            return Tree(self._client, scene, root, X_PB, step)
+        hand = self._links[root.parent]
+        tree = Tree(self._client, scene, root, self._link_pose(hand) @ X_PB, step)
+        tree.hold(self._arm, hand, X_PB, _CONSTRAINT_FORCE)
+        return tree
 
     # Running
     def joints(self) -> tuple[np.ndarray, np.ndarray]:
@@ -177,22 +132,25 @@ class PyBulletEngine:
         return arm, -mass * self._down @ np.array(J)[:, :7]
 
     def step(self, torque: np.ndarray) -> None:
-        pybullet.setJointMotorControlArray(
-            self._arm, self._hinges, pybullet.TORQUE_CONTROL, forces=torque.tolist(), physicsClientId=self._client
-        )
-        pybullet.stepSimulation(physicsClientId=self._client)
+        c = {"physicsClientId": self._client}
+        for _ in range(self._repeats):  # Bullet forgets torques after a step
+            pybullet.setJointMotorControlArray(self._arm, self._hinges, pybullet.TORQUE_CONTROL, forces=torque.tolist(), **c)
+            for tree in self.trees.values():
+                if tree.springs:
+                    tree.pull()
+            pybullet.stepSimulation(**c)
 
     def poses(self) -> dict[str, np.ndarray]:
         arm = {name: self._link_pose(i) for name, i in self._links.items() if name not in _UNSEEN}
         arm["panda_rightfinger"] = arm["panda_rightfinger"] @ np.diag([-1.0, -1.0, 1.0, 1.0])  # the scene's frame is turned
-        p, quat = pybullet.getBasePositionAndOrientation(self._peg, physicsClientId=self._client)
-        return {**arm, **self._static, "peg": _join(p, quat)}
+        moving = {name: X for tree in self.trees.values() for name, X in tree.poses().items()}
+        return {**arm, **self._static, **moving}
 
     def _link_pose(self, link: int) -> np.ndarray:
         if link < 0:
             return np.eye(4)
         state = pybullet.getLinkState(self._arm, link, computeForwardKinematics=True, physicsClientId=self._client)
-        return _join(state[4], state[5])
+        return join(state[4], state[5])
 
     def close(self) -> None:
         if self._client >= 0:
@@ -200,13 +158,7 @@ class PyBulletEngine:
             self._client = -1
 
 
-def _is_static(scene: SceneSpec, body: Body) -> bool:
-    root = scene.body(scene.carrier.bodies[0]).parent
-    moving = any(scene.belongs_to(arm, body.name) for arm in (scene.actor, scene.carrier))
-    return not moving and body.name not in (root, "panda_link0")
-
-
-def _static_pose(scene: SceneSpec, body: Body) -> np.ndarray:
+def static_pose(scene: SceneSpec, body: Body) -> np.ndarray:
     X = pose_of(body.p, body.quat)
     while body.parent != "world":
         body = scene.body(body.parent)
@@ -214,13 +166,6 @@ def _static_pose(scene: SceneSpec, body: Body) -> np.ndarray:
     return X.numpy()
 
 
-def _join(p: tuple[float, ...], quat: tuple[float, ...]) -> np.ndarray:
-    """Position and PyBullet's xyzw quaternion -> pose (4, 4)."""
-    x, y, z, w = quat
-    return pose_of(tuple(p), (w, x, y, z)).numpy()
-
-
-def _split(X: np.ndarray) -> tuple[list[float], list[float]]:
-    """Inverse of `_join`."""
-    p, (w, x, y, z) = pose_to(torch.as_tensor(X))
-    return list(p), [x, y, z, w]
+def _transform(X: np.ndarray, p: tuple[float, ...]) -> np.ndarray:
+    """A point (3) from one frame to the other, by the pose X (4, 4) of the first in the second."""
+    return X[:3, :3] @ np.array(p) + X[:3, 3]

@@ -35,7 +35,7 @@ def mesh_of(solid: Solid) -> Mesh:
     """A solid's surface in its body's frame."""
     makers: dict[str, Callable[..., Mesh]] = {
         "box": _box, "plane": _plane, "sphere": _sphere, "capsule": _capsule, "cylinder": _cylinder,
-        "block_with_hole": _block_with_hole,
+        "block_with_hole": _block_with_hole, "disc": _disc,
     }  # fmt: skip
     if solid.shape not in makers:
         raise SceneError(f"the worlds cannot draw a '{solid.shape}'; they draw {', '.join(sorted(makers))}.")
@@ -88,6 +88,28 @@ def _cylinder(radius: float, half: float, sectors: int = 32) -> Mesh:
     up, down = (0.0, 1.0), (0.0, -1.0)
     low, high = [(0.0, -half, *down), (radius, -half, *down)], [(radius, half, *up), (0.0, half, *up)]
     return _revolved([*low, (radius, -half, 1, 0), (radius, half, 1, 0), *high], sectors)
+
+
+def _side(radius: float, half: float, rim: float, steps: int) -> list[tuple[float, float, float, float]]:
+    """The side of a disc from below, as `_revolved` takes it."""
+    up = [math.pi / 2 * i / steps for i in range(steps + 1)]
+    flat, straight = radius - rim, half - rim
+    low = [(flat + rim * math.sin(t), -straight - rim * math.cos(t), math.sin(t), -math.cos(t)) for t in up]
+    high = [(flat + rim * math.cos(t), straight + rim * math.sin(t), math.cos(t), math.sin(t)) for t in up]
+    return low + high
+
+
+def _disc(radius: float, half: float, rim: float, sectors: int = 48) -> Mesh:
+    """A cylinder with rounded rims."""
+    return _revolved([(0.0, -half, 0.0, -1.0), *_side(radius, half, rim, 4), (0.0, half, 0.0, 1.0)], sectors)
+
+
+def disc_points(size: tuple[float, ...], shrink: float = 0.0) -> np.ndarray:
+    """Points (k, 3) whose hull is a disc, every face moved inwards by `shrink` [m]."""
+    radius, half, rim = size
+    side = _side(radius - shrink, half - shrink, max(rim - shrink, 1e-5), 4)
+    angle = np.linspace(0, 2 * math.pi, SECTORS, endpoint=False)
+    return np.array([(r * math.cos(a), r * math.sin(a), z) for r, z, _, _ in side for a in angle])
 
 
 def _capsule(radius: float, half: float, sectors: int = 16, rings: int = 4) -> Mesh:
