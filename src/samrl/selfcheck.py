@@ -138,8 +138,8 @@ def _situation(dtype: torch.dtype) -> tuple[Model, Twin, Command]:
     model = make_model(task, dtype=dtype)
     twin, _ = random_start(model, task, 1, torch.Generator().manual_seed(3))
     params = replace(twin.params, link_p=twin.params.link_p[0], link_R=twin.params.link_R[0])
-    state = model.state(twin.state.q[0])
-    return model, Twin(params, state), model.at_rest(state.q)
+    state = model.state(model.arm(twin.state).q[0])
+    return model, Twin(params, state), model.at_rest(state)
 
 
 def _block_at(model: Model, twin: Twin, aside: float, depth: float) -> Tensor:

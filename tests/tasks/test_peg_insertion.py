@@ -13,7 +13,7 @@ from samrl.sim2real.control_loop import make_model
 from samrl.tasks import registry
 from samrl.tasks.mjcf import to_mjcf
 from samrl.tasks.peg_insertion import BLOCK_HALF, BLOCK_P, PEG_HALF_LENGTH, PegInsertion
-from samrl.tasks.spec import chain_of
+from samrl.tasks.spec import chain_of, pose_of
 
 TASK = PegInsertion()
 
@@ -49,9 +49,11 @@ def test_errors_are_zero_at_the_mouth() -> None:
 
 def test_draws_keep_to_their_ranges() -> None:
     truth = TASK.sample(200, torch.Generator().manual_seed(1))
-    aside = (truth.X_WB[:, :3, 3] - torch.tensor(BLOCK_P)).abs()
+    aside = (truth.poses["block"][:, :3, 3] - torch.tensor(BLOCK_P)).abs()
     assert float(aside[:, :2].max()) <= 0.06 and float(aside[:, 2].max()) <= 0.0101
-    X_WP = chain_of(TASK.scene, TASK.scene.actor).tool(truth.q) @ truth.X_EP
+    actor = TASK.scene.actor
+    X_HE = pose_of(actor.tool_p, actor.tool_quat)
+    X_WP = chain_of(TASK.scene, actor).tool(truth.q) @ lie.inverse(X_HE) @ truth.poses["peg"]
     tip = X_WP[:, :3, 3] + PEG_HALF_LENGTH * X_WP[:, :3, 2]
     height = tip[:, 2] - (BLOCK_P[2] + BLOCK_HALF[2])
     assert float(height.min()) > 0.079 and float(height.max()) < 0.151

@@ -72,7 +72,7 @@ class Eye:
 
     def place(self, twin: Twin, command: Command) -> Place:
         """A batch of situations (n) before any camera."""
-        X_WE = self.model.chain.tool(twin.state.q)
+        X_WE = self.model.chain.tool(self.model.arm(twin.state).q)
         paint = {n: getattr(self.model.params, n) for n in ("color", "light_direction", "ambient", "diffuse")}
         tip = lie.transform(X_WE, self.tip_E.expand(len(X_WE), 1, 3))[:, 0]
         return Place(twin.params.replace(**paint), X_WE, self.model.link_poses(twin), tip, lie.local(X_WE, command.X_WE))

@@ -17,7 +17,6 @@ from samrl.core.errors import NonFiniteError
 from samrl.core.nets import mlp, scales
 from samrl.model.model import Command, Model, set_body_pose
 from samrl.model.scene import State, Twin
-from samrl.tasks.spec import pose_of
 from samrl.tasks.task import Task
 
 
@@ -87,7 +86,7 @@ class Expert:
         tip, axis = self.task.errors(self.model.poses(twin))
         if belief is not None:
             tip, axis = belief.mistake(tip, axis)
-        lead = lie.local(self.model.chain.tool(twin.state.q), command.X_WE)
+        lead = lie.local(self.model.chain.tool(self.model.arm(twin.state).q), command.X_WE)
         return self.policy(tip, axis, lead)
 
     def rollout(
@@ -191,14 +190,12 @@ def vary_physics(expert: Expert, twin: Twin, count: int, s: TrainSettings, gener
 
 
 def random_start(model: Model, task: Task, count: int, generator: torch.Generator) -> tuple[Twin, Command]:
-    """Situations as a reset draws them: block, slip and start of the arm differ in each environment."""
-    truth = task.sample(count, generator)
-    to = lambda X: X.to(model.device, model.dtype)  # noqa: E731
-    params = set_body_pose(model.scene, model.params, "block", to(truth.X_WB))
-    X_HE = pose_of(task.scene.actor.tool_p, task.scene.actor.tool_quat)
-    params = set_body_pose(model.scene, params, "peg", to(X_HE @ truth.X_EP))
+    """Situations as a reset draws them, another one in each environment."""
+    truth, params = task.sample(count, generator), model.params
+    for body, X_PB in truth.poses.items():
+        params = set_body_pose(model.scene, params, body, X_PB.to(model.device, model.dtype))
     state = model.state(truth.q)
-    return Twin(params, state), model.at_rest(state.q)
+    return Twin(params, state), model.at_rest(state)
 
 
 def select(which: Tensor, a: tuple[Twin, Command], b: tuple[Twin, Command]) -> tuple[Twin, Command]:
@@ -235,31 +232,46 @@ def optimize_trajectories(
     steps: int = 40,
     iterations: int = 60,
     learning_rate: float = 0.1,
+    progress: Callable[[int, float], None] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Action sequences by gradient descent on the summed cost of state, all environments in parallel, from zero actions.
+    """Action sequences by gradient descent on the summed cost of state, all environments in parallel, from zero actions, with
+    steps that get smaller (cosine to a thirtieth). What contact makes of a gradient is calmed (see `calm`).
 
     Returns actions (steps, *batch, 6), costs (steps, *batch) and success (*batch) of the best sequence met."""
     limits = torch.tensor([model.gains.max_translation] * 3 + [model.gains.max_rotation] * 3)
     x = torch.zeros(steps, *twin.state.q.shape[:-1], 6, requires_grad=True)
-    optimizer = torch.optim.Adam([x], lr=learning_rate)
+    optimizer = torch.optim.Adam([x], lr=learning_rate, betas=(0.9, 0.99))
+    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, iterations, learning_rate / 30)
     best = torch.full(twin.state.q.shape[:-1], float("inf"))
     best_x, best_costs = x.detach().clone(), torch.zeros(steps, *best.shape)
     best_done = torch.zeros_like(best, dtype=torch.bool)
-    for _ in range(iterations):
-        t, c, costs = twin, command, []
-        done = torch.zeros_like(best_done)
-        for a in torch.tanh(x) * limits:
-            t, c = model.step(t, c, a)
-            m = task.measures(model.poses(t))
-            costs.append(task.cost(m))
-            done |= task.success(m).detach()
-        total = torch.stack(costs).sum(0)
+    for i in range(iterations):
+        costs, done = _follow(model, task, twin, command, torch.tanh(x) * limits)
+        total = costs.sum(0)
         optimizer.zero_grad()
         total.sum().backward()
+        assert x.grad is not None
+        x.grad.copy_(calm(x.grad.transpose(0, 1).flatten(1)).reshape(-1, steps, 6).transpose(0, 1))
         better = total.detach() < best
         best = torch.where(better, total.detach(), best)
         best_x[:, better] = x.detach()[:, better]
-        best_costs[:, better] = torch.stack(costs).detach()[:, better]
+        best_costs[:, better] = costs.detach()[:, better]
         best_done = torch.where(better, done, best_done)
         optimizer.step()
+        cosine.step()
+        if progress:
+            progress(i, float(best.mean()))
     return torch.tanh(best_x) * limits, best_costs, best_done
+
+
+def _follow(model: Model, task: Task, twin: Twin, command: Command, actions: Tensor) -> tuple[Tensor, Tensor]:
+    """Costs (steps, *batch) along given actions (steps, *batch, 6), and whether there was success (*batch)."""
+    costs, done = [], torch.zeros(twin.state.q.shape[:-1], dtype=torch.bool)
+    for a in actions:
+        twin, command = model.step(twin, command, a)
+        for x in (twin.state.q, twin.state.qd):
+            x.register_hook(calm)
+        m = task.measures(model.poses(twin))
+        costs.append(task.cost(m))
+        done |= task.success(m).detach()
+    return torch.stack(costs), done

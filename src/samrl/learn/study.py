@@ -47,7 +47,7 @@ def study(
     each way of choosing and the nine fixed views lead to; "start": of the view that was there; "cosine": (probes) of
     ∂Q/∂view}."""
     generator, now = stage.generator, situation(stage)
-    arm = now.twin.state.q
+    arm = stage.model.arm(now.twin.state).q
     start = stage.view[0]
     drawn = [v for v in stage.shell.draw(4 * s.views, generator) if reach(arm, stage.shell.pose(v.double()))][: s.views]
     views = torch.stack(drawn or [start])
@@ -83,7 +83,8 @@ def situation(stage: Rehearsal) -> Situation:
 def choose(chooser: Viewpoint, at: Situation, now: Tensor, reach: Reaches, generator: torch.Generator) -> Tensor:
     """The best reachable view (3) by that way of choosing; the present one `now` (3) if there is none."""
     ranked, _ = chooser.ranked(at, now, generator)
-    return next((v for v in ranked if torch.equal(v, now) or reach(at.twin.state.q, chooser.shell.pose(v.double()))), now)
+    arm = chooser.eye.model.arm(at.twin.state).q
+    return next((v for v in ranked if torch.equal(v, now) or reach(arm, chooser.shell.pose(v.double()))), now)
 
 
 def _try(stage: Rehearsal, actor: Actor, eye: Eye, views: Tensor, q: QSettings, s: StudySettings) -> tuple[Tensor, Tensor]:

@@ -76,8 +76,9 @@ class Model:
         n = len(self.gains.stiffness)
         return State(state.q[..., :n], state.qd[..., :n])
 
-    def at_rest(self, q: Tensor) -> Command:
+    def at_rest(self, state: State) -> Command:
         """A command that keeps the arm where it is."""
+        q = self.arm(state).q
         return Command(q, self.chain.tool(q))
 
     def step(self, twin: Twin, command: Command, action: Tensor, substeps: int | None = None) -> tuple[Twin, Command]:

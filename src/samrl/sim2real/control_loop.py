@@ -156,14 +156,14 @@ def run_episode(
     return episode
 
 
-def make_model(task: Task, *, substeps: int = 20, dtype: torch.dtype = torch.float32) -> Model:
+def make_model(task: Task, *, substeps: int | None = None, dtype: torch.dtype = torch.float32) -> Model:
     """The twin of a task's nominal scene."""
     spec = task.scene
     return Model(
         to_mjcf(spec),
         chain_of(spec, spec.actor),
         spec.updatable,
-        substeps=substeps,
+        substeps=substeps or task.substeps,
         dtype=dtype,
     )
 

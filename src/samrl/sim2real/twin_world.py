@@ -77,7 +77,7 @@ class TwinWorld:
             params, light_direction=light, ambient=torch.full((3,), ambient), diffuse=torch.full((3,), 1 - ambient)
         )  # fmt: skip
         self._twin = Twin(params, self._model.state(torch.as_tensor(draw.q_start)))
-        self._command = self._model.at_rest(self._twin.state.q)
+        self._command = self._model.at_rest(self._twin.state)
         self._noise, self._exposures, self._time = self._sensor(seed), 0, 0.0
         self._carrier.start(torch.as_tensor(draw.views), self._q())
         return self._observe()
@@ -86,7 +86,7 @@ class TwinWorld:
         """Go on from another truth: links where `truth` (no batch) has them. Paint, light and the sensor's errors stay."""
         self._running()
         own = self._twin.params.replace(link_p=truth.params.link_p, link_R=truth.params.link_R)
-        self._twin, self._command = Twin(own, truth.state), self._running().at_rest(truth.state.q)
+        self._twin, self._command = Twin(own, truth.state), self._running().at_rest(truth.state)
 
     def reach(self, X_WC: np.ndarray) -> Reach:
         """Can the camera arm take the pose (4, 4)? Nothing moves."""
@@ -132,12 +132,11 @@ class TwinWorld:
         return self._model
 
     def _q(self) -> torch.Tensor:
-        self._running()
-        return self._twin.state.q.double()
+        return self._running().arm(self._twin.state).q.double()
 
     def _observe(self) -> Observation:
-        q, qd, c = self._twin.state.q, self._twin.state.qd, self._command
-        arm = ArmState(*(x.double().numpy().copy() for x in (q, qd, c.q_ref, c.X_WE)))
+        state, c = self._running().arm(self._twin.state), self._command
+        arm = ArmState(*(x.double().numpy().copy() for x in (state.q, state.qd, c.q_ref, c.X_WE)))
         return Observation(arm, self._carrier.pose().numpy().copy(), self._time)
 
     def _region(self, exposure: Any, camera: Camera, left: int, top: int, width: int, height: int) -> RGBD:

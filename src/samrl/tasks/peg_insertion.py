@@ -14,7 +14,7 @@ from samrl.core.camera import viewpoint
 from samrl.core.errors import UnreachableError
 from samrl.tasks.robots import panda, rizon
 from samrl.tasks.spec import Body, CameraSpec, SceneSpec, Solid, chain_of, pose_of, pose_to
-from samrl.tasks.task import Draw, Measures
+from samrl.tasks.task import Draw, Measures, Truth
 
 PEG_RADIUS, PEG_HALF_LENGTH, PEG_MASS = 0.008, 0.030, 0.060
 BLOCK_HALF = (0.045, 0.040, 0.025)
@@ -83,25 +83,17 @@ class Ranges:
 
 
 @dataclass(frozen=True)
-class Truth:
-    """What a reset hides. X_WB: (n, 4, 4) block; X_EP: (n, 4, 4) peg in the tool's frame; q: (n, 7) start of the arm."""
-
-    X_WB: Tensor
-    X_EP: Tensor
-    q: Tensor
-
-
-@dataclass(frozen=True)
 class PegInsertion:
     """Attributes:
     scene: what the twin believes before the first image.
-    horizon: control steps an episode.
+    horizon: control steps an episode; substeps: the twin's physics steps in each of them.
     cover: the true scene has an upright plate beside the hole, of which the twin knows nothing.
     """
 
     name: str = "peg-insertion-open"
     scene: SceneSpec = field(default_factory=scene)
     horizon: int = 60
+    substeps: int = 20
     ranges: Ranges = field(default_factory=Ranges)
     cover: bool = False
 
@@ -143,8 +135,8 @@ class PegInsertion:
         """The hidden truth: block, grasp, colours, start of the arm, candidate starts of the camera."""
         rng = np.random.default_rng([seed, 1])
         truth = self.sample(1, torch.Generator().manual_seed(int(rng.integers(2**62))))
-        block_p, block_quat = pose_to(truth.X_WB[0])
-        peg_p, peg_quat = pose_to(self._tool() @ truth.X_EP[0])
+        block_p, block_quat = pose_to(truth.poses["block"][0])
+        peg_p, peg_quat = pose_to(truth.poses["peg"][0])
         true = self.scene.with_body("block", p=block_p, quat=block_quat).with_body("peg", p=peg_p, quat=peg_quat)
         true = _recolor(true, rng)
         if self.cover:
@@ -174,7 +166,7 @@ class PegInsertion:
             q[good] = q_new[good]
             missing &= ~good
             if not missing.any():
-                return Truth(lie.pose(lie.exp_so3(block_w), block_p), X_EP, q)
+                return Truth({"block": lie.pose(lie.exp_so3(block_w), block_p), "peg": self._tool() @ X_EP}, q)
         raise UnreachableError(f"the arm cannot take {int(missing.sum())} of {count} starts drawn from {r}.")
 
     def _start(self, place: Tensor, lean: Tensor, down: Tensor, X_EP: Tensor) -> Tensor:

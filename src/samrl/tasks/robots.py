@@ -65,9 +65,9 @@ _RIZON = (
 )  # fmt: skip
 
 
-def panda(prefix: str = "panda_") -> tuple[tuple[Body, ...], Arm]:
-    """The Franka Panda with its hand closed on a 16 mm peg, base at the world's origin. The tool E lies between the
-    fingertip pads, z along the fingers."""
+def panda(prefix: str = "panda_", opening: float = FINGER_OPENING) -> tuple[tuple[Body, ...], Arm]:
+    """The Franka Panda, base at the world's origin, its hand closed on a 16 mm peg, or on what leaves each finger open by
+    `opening` [m]. The tool E lies between the fingertip pads, z along the fingers."""
     bodies = [Body(f"{prefix}link0", solids=(Solid("capsule", (0.07, 0.04), (-0.05, 0, 0.06), _Y270, WHITE),))]
     for i, (p, quat, limits, torque, mass, com, inertia, solids) in enumerate(_PANDA):
         bodies.append(
@@ -97,7 +97,7 @@ def panda(prefix: str = "panda_") -> tuple[tuple[Body, ...], Arm]:
     )
     fingers = [
         Body(
-            f"{prefix}{side}finger", hand.name, (0, sign * FINGER_OPENING, 0.0584), quat, None, 0.015, (0, 0, 0),
+            f"{prefix}{side}finger", hand.name, (0, sign * opening, 0.0584), quat, None, 0.015, (0, 0, 0),
             (2.375e-6, 2.375e-6, 7.5e-7, 0, 0, 0), finger, gravcomp=1.0,
         )
         for side, sign, quat in (("left", 1.0, IDENTITY), ("right", -1.0, _Z180))

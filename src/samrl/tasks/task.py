@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -32,6 +32,15 @@ class Draw:
     info: dict[str, float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Truth:
+    """What `count` resets hide. poses: body -> (count, 4, 4) its pose in its parent, its joint at zero; q: (count, n) start of
+    the acting arm [rad]."""
+
+    poses: dict[str, Tensor]
+    q: Tensor
+
+
 class Task(Protocol):
     """Data and pure functions; the same measures serve the twin (batched tensors) and the judge."""
 
@@ -46,6 +55,11 @@ class Task(Protocol):
     @property
     def horizon(self) -> int:
         """Control steps an episode."""
+        ...
+
+    @property
+    def substeps(self) -> int:
+        """The twin's physics steps in a control step."""
         ...
 
     def draw(self, seed: int) -> Draw:
@@ -76,7 +90,7 @@ class Task(Protocol):
         """What separates the tool's load from its target, in the world's axes: (*batch, 3) [m] and (*batch, 3) [rad]."""
         ...
 
-    def sample(self, count: int, generator: torch.Generator) -> Any:
+    def sample(self, count: int, generator: torch.Generator) -> Truth:
         """`count` draws of what a reset hides, for learning in the twin."""
         ...
 

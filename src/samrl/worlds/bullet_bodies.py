@@ -1,8 +1,7 @@
 """PyBullet's bodies: solids as collision shapes, and trees of bodies that the arm holds or that float.
 
 A ball joint's spring is a torque, explicit in Bullet's step, so the step must be short: `SPRING_STEPS` to a substep. Even so a
-segment of 40 mg would not be stable; each joint has a rotor whose inertia is just enough for that (`rotor`). It slows fast
-ripples and changes nothing at rest.
+segment of 40 mg would not be stable; each joint has a rotor whose inertia is just enough for that (`simulated.rotor`).
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ import torch
 from samrl.core.errors import SceneError
 from samrl.tasks.spec import Arm, Ball, Body, Free, SceneSpec, Solid, pose_of, pose_to
 from samrl.worlds.shapes import disc_points, hole_pieces
+from samrl.worlds.simulated import rotor
 
 MARGIN = 0.0001  # Bullet's contact margin; hulls are built smaller by it [m]
 TABLE_HALF = 0.05  # thickness below a plane [m]
@@ -70,8 +70,8 @@ class Tree:
         self.id = pybullet.createMultiBody(
             base.mass, base.shape, -1, p, quat,
             linkMasses=[x.mass for x in rest], linkCollisionShapeIndices=[x.shape for x in rest],
-            linkVisualShapeIndices=[-1] * len(rest), linkPositions=[self._from_inertia(scene, b)[0] for b in bodies[1:]],
-            linkOrientations=[self._from_inertia(scene, b)[1] for b in bodies[1:]],
+            linkVisualShapeIndices=[-1] * len(rest), linkPositions=[self._in_parent(b)[0] for b in bodies[1:]],
+            linkOrientations=[self._in_parent(b)[1] for b in bodies[1:]],
             linkInertialFramePositions=[split(x.X_BI)[0] for x in rest],
             linkInertialFrameOrientations=[split(x.X_BI)[1] for x in rest],
             linkParentIndices=[self.names.index(b.parent) for b in bodies[1:]],
@@ -83,13 +83,13 @@ class Tree:
         self._stiffness = np.array([[j.stiffness] for j in joints])
         self._damping = np.array([[j.damping] for j in joints])
         for i, (body, link) in enumerate(zip(bodies, links, strict=True)):
-            extra = rotor(body.joint, step) if isinstance(body.joint, Ball) else 0.0
+            extra = rotor(body.joint.stiffness, body.joint.damping, step) if isinstance(body.joint, Ball) else 0.0
             self._finish(i - 1, body, [x + extra for x in link.inertia])
 
-    def _from_inertia(self, scene: SceneSpec, body: Body) -> tuple[list[float], list[float]]:
-        """A body's pose in its parent as Bullet wants it: in the parent's inertial frame."""
-        X_PI = _inertial_frame(scene.body(body.parent))[0]
-        return split(np.linalg.inv(X_PI) @ pose_of(body.p, body.quat).numpy())
+    def _in_parent(self, body: Body) -> tuple[list[float], list[float]]:
+        """A body's pose in its parent as Bullet wants it; the root's frame is its centre of mass, for that is where we put it."""
+        X_PF = self._X_BI if body.parent == self.root.name else np.eye(4)
+        return split(np.linalg.inv(X_PF) @ pose_of(body.p, body.quat).numpy())
 
     def _finish(self, index: int, body: Body, inertia: list[float]) -> None:
         """Numbers that creation does not take, and no motor in a joint."""
@@ -158,12 +158,6 @@ def _inertial_frame(body: Body) -> tuple[np.ndarray, list[float]]:
     values, axes = np.linalg.eigh(np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]]))
     X[:3, :3] = axes * np.sign(np.linalg.det(axes))
     return X, values.tolist()
-
-
-def rotor(joint: Ball, step: float) -> float:
-    """Inertia [kg m²] that a joint needs for its explicit spring and damper: with two equal neighbours the fastest mode has four
-    times the stiffness, and 4 (k h² + c h) / I < 2 is stable; this is half of it."""
-    return 4 * (joint.stiffness * step**2 + joint.damping * step)
 
 
 def finish(body: int, index: int, friction: float, c: dict[str, int]) -> None:

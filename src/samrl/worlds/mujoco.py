@@ -12,11 +12,11 @@ import numpy as np
 from samrl.core.errors import SceneError
 from samrl.core.types import Capabilities
 from samrl.tasks.mjcf import to_mjcf
-from samrl.tasks.spec import Body, Hinge, SceneSpec, Solid
+from samrl.tasks.spec import Ball, Body, Free, Hinge, SceneSpec, Solid
 from samrl.tasks.task import Draw
 from samrl.worlds.settings import Errors
 from samrl.worlds.shapes import hole_pieces
-from samrl.worlds.simulated import SUBSTEP, SimulatedWorld
+from samrl.worlds.simulated import SUBSTEP, SimulatedWorld, rotor
 
 
 class WorldMuJoCo(SimulatedWorld):
@@ -43,14 +43,15 @@ class MuJoCoEngine:
         self._data = mujoco.MjData(self._model)
         self._names = [b.name for b in scene.bodies if not _of_carrier(scene, b)]
         self._body = {name: self._model.body(name).id for name in self._names}
-        self._data.qpos[:] = q
+        self._arm = len(scene.actor.bodies)  # whose coordinates come first
+        self._data.qpos[: self._arm] = q
         mujoco.mj_forward(self._model, self._data)
         loaded = compile_scene(nominal)
-        bare = compile_scene(nominal.with_body("peg", mass=1e-9, inertia=(1e-12, 1e-12, 1e-12, 0, 0, 0)))
+        bare = compile_scene(_empty_handed(nominal))
         self._beliefs = [(model, mujoco.MjData(model)) for model in (bare, loaded)]
 
     def joints(self) -> tuple[np.ndarray, np.ndarray]:
-        return self._data.qpos.copy(), self._data.qvel.copy()
+        return self._data.qpos[: self._arm].copy(), self._data.qvel[: self._arm].copy()
 
     def weight(self) -> tuple[np.ndarray, np.ndarray]:
         bare, loaded = (self._bias(model, data) for model, data in self._beliefs)
@@ -63,10 +64,10 @@ class MuJoCoEngine:
         mujoco.mj_comPos(model, data)
         out = np.zeros(model.nv)
         mujoco.mj_rne(model, data, 0, out)
-        return out
+        return out[: self._arm]
 
     def step(self, torque: np.ndarray) -> None:
-        self._data.qfrc_applied[:] = torque
+        self._data.qfrc_applied[: self._arm] = torque
         mujoco.mj_step(self._model, self._data)
 
     def poses(self) -> dict[str, np.ndarray]:
@@ -93,6 +94,9 @@ def compile_scene(scene: SceneSpec) -> mujoco.MjModel:
     for element in root.iter("body"):
         element.attrib.pop("gravcomp", None)
     for body in scene.bodies:
+        if isinstance(body.joint, Ball):  # MuJoCo's springs are explicit, its dampers are not
+            joint = next(j for j in root.iter("joint") if j.get("name") == f"{body.name}_joint")
+            joint.set("armature", str(rotor(body.joint.stiffness, 0.0, SUBSTEP)))
         for i, solid in enumerate(body.solids):
             if solid.shape == "block_with_hole":
                 _put_hole(root, f"{body.name}/{i}", solid)
@@ -154,13 +158,31 @@ def with_errors(scene: SceneSpec, errors: Errors, rng: np.random.Generator) -> S
         # one factor for the whole tensor: three of them could break its triangle inequality
         inertia = tuple((np.array(body.inertia) * share(errors.inertia)).tolist())
         scene = scene.with_body(name, mass=body.mass * share(errors.mass), inertia=inertia, joint=hinge)
-    peg, block = scene.body("peg"), scene.body("block")
     scale, friction = share(errors.inertia), float(rng.uniform(*errors.friction))
     off = errors.shape * rng.uniform(-1, 1, 3)
-    radius, half = peg.solids[0].size
-    x, y, z, hole, depth, chamfer = block.solids[0].size
-    rod = replace(peg.solids[0], size=(radius + off[0], half), friction=friction)
-    well = replace(block.solids[0], size=(x, y, z, hole + off[1], depth + off[2], chamfer))
-    inertia = tuple((np.array(peg.inertia) * scale).tolist())
-    scene = scene.with_body("peg", mass=peg.mass * scale, inertia=inertia, solids=(rod, *peg.solids[1:]))
-    return scene.with_body("block", solids=(well, *block.solids[1:]))
+    for body in scene.bodies:
+        moves = scene.belongs_to(scene.actor, body.name) or isinstance(body.joint, Free)
+        if body.updatable:
+            solids = tuple(_resized(s, off) for s in body.solids)
+            solids = tuple(replace(s, friction=friction) for s in solids) if moves else solids
+            inertia = tuple((np.array(body.inertia) * scale).tolist())
+            scene = scene.with_body(body.name, mass=body.mass * scale, inertia=inertia, solids=solids)
+    return scene
+
+
+def _resized(solid: Solid, off: np.ndarray) -> Solid:
+    """The solid with its radius, or its hole's radius and depth, off by so much [m]."""
+    if solid.shape in ("cylinder", "capsule", "disc"):
+        return replace(solid, size=(solid.size[0] + off[0], *solid.size[1:]))
+    if solid.shape == "block_with_hole":
+        x, y, z, hole, depth, chamfer = solid.size
+        return replace(solid, size=(x, y, z, hole + off[1], depth + off[2], chamfer))
+    return solid
+
+
+def _empty_handed(scene: SceneSpec) -> SceneSpec:
+    """The scene with hardly any weight in what the hand holds."""
+    for body in scene.bodies:
+        if body.parent == scene.actor.tool_parent and (body.updatable or not body.solids):
+            scene = scene.with_body(body.name, mass=1e-9, inertia=(1e-12, 1e-12, 1e-12, 0, 0, 0))
+    return scene

@@ -18,7 +18,7 @@ from samrl.worlds.simulated import SUBSTEP, SimulatedWorld
 
 _FOLDER = os.path.join(pybullet_data.getDataPath(), "franka_panda")
 _CONSTRAINT_FORCE = 5000.0  # most force and torque of the constraint that holds what is in the hand [N, N m]
-_FINGERS = {"panda_finger_joint1": 0.008, "panda_finger_joint2": 0.008}  # where they grip the peg [m]
+_FINGERS = {"panda_finger_joint1": "panda_leftfinger", "panda_finger_joint2": "panda_rightfinger"}  # joint -> body
 _UNSEEN = ("panda_link8", "panda_grasptarget")  # frames without a shape
 
 
@@ -51,7 +51,7 @@ class PyBulletEngine:
         scene = draw.scene
         pybullet.setGravity(*scene.gravity, **c)
         self._down = np.array(scene.gravity)
-        self._load_panda(draw.q_start)
+        self._load_panda(scene, draw.q_start)
         self._payload = self._payload_of(nominal)
         self._static = {b.name: static_pose(scene, b) for b in scene.bodies if self._is_static(scene, b)}
         for name, X in self._static.items():
@@ -62,8 +62,8 @@ class PyBulletEngine:
         self.trees = {root.name: self._add_tree(scene, root, step) for root in roots_of(scene, set(self._links))}
 
     # Building
-    def _load_panda(self, q: np.ndarray) -> None:
-        """PyBullet's own arm, its motors off, its fingers closed; nothing but the peg touches anything."""
+    def _load_panda(self, scene: SceneSpec, q: np.ndarray) -> None:
+        """PyBullet's own arm, its motors off, its fingers where the scene has them; it touches nothing itself."""
         c = {"physicsClientId": self._client}
         self._arm = pybullet.loadURDF(
             os.path.join(_FOLDER, "panda.urdf"), useFixedBase=True,
@@ -75,7 +75,7 @@ class PyBulletEngine:
             info = pybullet.getJointInfo(self._arm, index, **c)
             self._links[info[12].decode()] = index
             if info[1].decode() in _FINGERS:
-                fingers.append((index, _FINGERS[info[1].decode()]))
+                fingers.append((index, abs(scene.body(_FINGERS[info[1].decode()]).p[1])))
             pybullet.setCollisionFilterGroupMask(self._arm, index, 0, 0, **c)
             pybullet.changeDynamics(self._arm, index, linearDamping=0, angularDamping=0, jointDamping=0, **c)
         pybullet.setCollisionFilterGroupMask(self._arm, -1, 0, 0, **c)

@@ -224,6 +224,13 @@ class WorldJudge:
         return bool(self._world.task.success(self._world.task.measures(poses)))
 
 
+def rotor(stiffness: float, damping: float, step: float) -> float:
+    """Inertia [kg m²] that a joint needs for an explicit spring and damper at a step [s]: between two equal neighbours the
+    fastest mode has four times the stiffness, and 4 (k h² + c h) / I < 2 is stable; this is half of it. It slows fast ripples and
+    changes nothing at rest."""
+    return 4 * (stiffness * step**2 + damping * step)
+
+
 def hand_eye_error(size: HandEye, rng: np.random.Generator) -> torch.Tensor:
     """X_CT (4, 4): the true camera in the calibrated camera's frame, of the given size in a random direction."""
     d = rng.standard_normal((2, 3))
