@@ -95,3 +95,22 @@ def test_ten_seconds_stay_finite(xml: str, q: list[float] | None, setpoints: dic
     end = Physics(scene).rollout(params, state, points, substeps=100)  # 2 ms a step
     assert end.q.isfinite().all() and end.q[:, :3].abs().max() < 1.0, "it stays where it is"
     assert end.qd[-1].abs().max() < 0.05
+
+
+@pytest.mark.parametrize("degrees", (20, 45, 70))
+def test_a_rounded_rim_is_where_it_should_be_and_pushes_along_its_normal(degrees: float) -> None:
+    """A ball at the rim of a disc, whose rounding has a radius of 4 mm: free a tenth of a millimetre outside, pushed straight
+    away from the rounding's circle a tenth inside."""
+    disc = """<geom name="disc" type="cylinder" size=".05 .006"/>
+      <body><freejoint/><geom type="sphere" size=".003" mass=".01" friction="0"/></body>"""
+    xml = mjcf(disc, more='<custom><numeric name="samrl_rim/disc" data=".004"/></custom>')
+    n = torch.tensor([math.cos(math.radians(degrees)), 0.0, math.sin(math.radians(degrees))], dtype=torch.float64)
+    for gap in (1e-4, -1e-4):
+        p = torch.tensor([0.046, 0.0, 0.002], dtype=torch.float64) + (0.004 + 0.003 + gap) * n
+        scene, params, state = start(xml, [*p.tolist(), *STILL])
+        params.gravity[:] = 0.0
+        push = Physics(scene).accelerations(params, state)[:3]
+        if gap > 0:
+            assert not push.any()
+        else:
+            assert torch.allclose(push / push.norm(), n, atol=1e-6) and float(push.norm()) > 10

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,11 @@ def test_a_cylinder_with_rounded_rims() -> None:
     for geom, radius in (('type="box" size=".1 .1 .1"', ".01"), ('type="cylinder" size=".06 .005"', ".006")):
         with pytest.raises(SceneError, match="only a cylinder has rims"):
             compile_mjcf(mjcf(rim.format(radius), geom=geom))
+
+
+def test_springs_know_where_they_pull_to() -> None:
+    scene, _, _ = compile_mjcf(mjcf(joint='type="hinge" stiffness="1" springref="20"'))
+    assert scene.rest.tolist() == pytest.approx([math.radians(20)])
 
 
 def test_pairs_follow_mujocos_rule() -> None:

@@ -1,13 +1,19 @@
 """Needle-Threading: ranges, measures, success, and that the twin holds the thread."""
 
 import math
+from dataclasses import replace
 
+import pytest
 import torch
 
 from samrl.core import lie
+from samrl.core.errors import SceneError
 from samrl.learn.expert import random_start
+from samrl.model.scene import State
 from samrl.sim2real.control_loop import make_model
+from samrl.tasks.mjcf import to_mjcf
 from samrl.tasks.needle_threading import EYE, EYE_P, FRONT, SEGMENT, NeedleThreading
+from samrl.tasks.spec import Body, Free
 
 TASK = NeedleThreading()
 
@@ -66,3 +72,21 @@ def test_a_draw_is_of_the_scene_and_the_twin_holds_the_thread() -> None:
     assert float(actions.grad[:, :3].abs().amin(0).max()) > 1e-3
     tip = TASK.measures(model.poses(twin))["tip"]
     assert float(twin.state.qd.detach().abs().max()) < 30 and bool((tip[:, 0] < 0).all())
+
+
+def test_the_arm_is_measured_and_the_thread_stays_as_it_is() -> None:
+    model = make_model(TASK)
+    twin, _ = random_start(model, TASK, 2, torch.Generator().manual_seed(0))
+    bent = State(twin.state.q + 0.1, twin.state.qd + 0.2)
+    arm = torch.full((2, 7), 0.3)
+    state = model.state(arm, -arm, bent)
+    assert torch.equal(state.q[:, :7], arm) and torch.equal(state.qd[:, :7], -arm)
+    assert torch.equal(state.q[:, 7:], bent.q[:, 7:]) and torch.equal(state.qd[:, 7:], bent.qd[:, 7:])
+    assert torch.equal(model.arm(state).q, arm)
+
+
+def test_what_moves_before_the_arm_is_refused() -> None:
+    bodies = TASK.scene.bodies
+    late = replace(TASK.scene, bodies=(Body("ball", joint=Free(), mass=0.1, inertia=(1e-4,) * 3 + (0.0,) * 3), *bodies))
+    with pytest.raises(SceneError, match="'ball' moves and comes before the arm"):
+        to_mjcf(late)

@@ -232,7 +232,6 @@ def optimize_trajectories(
     steps: int = 40,
     iterations: int = 60,
     learning_rate: float = 0.1,
-    progress: Callable[[int, float], None] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Action sequences by gradient descent on the summed cost of state, all environments in parallel, from zero actions, with
     steps that get smaller (cosine to a thirtieth). What contact makes of a gradient is calmed (see `calm`).
@@ -245,13 +244,13 @@ def optimize_trajectories(
     best = torch.full(twin.state.q.shape[:-1], float("inf"))
     best_x, best_costs = x.detach().clone(), torch.zeros(steps, *best.shape)
     best_done = torch.zeros_like(best, dtype=torch.bool)
-    for i in range(iterations):
+    for _ in range(iterations):
         costs, done = _follow(model, task, twin, command, torch.tanh(x) * limits)
         total = costs.sum(0)
         optimizer.zero_grad()
         total.sum().backward()
         assert x.grad is not None
-        x.grad.copy_(calm(x.grad.transpose(0, 1).flatten(1)).reshape(-1, steps, 6).transpose(0, 1))
+        x.grad.copy_(calm(x.grad.movedim(0, -2).flatten(-2)).unflatten(-1, (steps, 6)).movedim(-2, 0))
         better = total.detach() < best
         best = torch.where(better, total.detach(), best)
         best_x[:, better] = x.detach()[:, better]
@@ -259,8 +258,6 @@ def optimize_trajectories(
         best_done = torch.where(better, done, best_done)
         optimizer.step()
         cosine.step()
-        if progress:
-            progress(i, float(best.mean()))
     return torch.tanh(best_x) * limits, best_costs, best_done
 
 

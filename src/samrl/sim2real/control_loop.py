@@ -186,7 +186,7 @@ def _follow(model: Model, twin: Twin, command: Command, action: np.ndarray, obse
     with torch.no_grad():
         twin, _ = model.step(twin, command, torch.as_tensor(action, dtype=model.dtype))
     arm = observation.arm
-    return twin.replace(state=model.state(torch.as_tensor(arm.q), torch.as_tensor(arm.qd)))
+    return twin.replace(state=model.state(torch.as_tensor(arm.q), torch.as_tensor(arm.qd), twin.state))
 
 
 def _as_lists(poses: dict[str, torch.Tensor]) -> dict[str, list[list[float]]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from xml.etree import ElementTree as ET
 
+from samrl.core.errors import SceneError
 from samrl.tasks.spec import Ball, Body, Free, Hinge, SceneSpec, Solid
 
 
@@ -15,6 +16,7 @@ def to_mjcf(scene: SceneSpec, timestep: float = 0.002) -> str:
     """MJCF text. A block with a hole is a box with a `samrl_hole/<geom>` note (radius, depth, chamfer), since MJCF has no
     such shape; MuJoCo itself sees a plain box. Rounded rims and the twin's contact are notes too (`samrl_rim/`,
     `samrl_contact/`). The camera arm is left out: it moves nothing in the twin."""
+    _check_order(scene)
     root = ET.Element("mujoco", model=scene.name)
     ET.SubElement(root, "compiler", angle="radian", autolimits="true")
     ET.SubElement(root, "option", timestep=str(timestep), gravity=_numbers(scene.gravity))
@@ -38,6 +40,13 @@ def to_mjcf(scene: SceneSpec, timestep: float = 0.002) -> str:
             root.append(part)
     ET.indent(root)
     return ET.tostring(root, encoding="unicode")
+
+
+def _check_order(scene: SceneSpec) -> None:
+    """Coordinates come in the order of the bodies, and twin and worlds count on the acting arm's being the first."""
+    moving = [b.name for b in scene.bodies if b.joint is not None and not scene.belongs_to(scene.carrier, b.name)]
+    if tuple(moving[: len(scene.actor.bodies)]) != scene.actor.bodies:
+        raise SceneError(f"in scene '{scene.name}' body '{moving[0]}' moves and comes before the arm's links; put it after them.")
 
 
 def _body(parent: ET.Element, body: Body, custom: ET.Element) -> ET.Element:

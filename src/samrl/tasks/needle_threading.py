@@ -23,7 +23,7 @@ SEGMENT, RADIUS, DENSITY = 0.150 / 24, 0.0008, 3100.0  # [m], [m], [kg/m³]: 39 
 STIFFNESS, DAMPING = 1.6e-3, 4e-6  # of a joint: E·I = 1e-5 N m², the free end sags by 2 mm
 CALM = 4.0  # times as much damping as that has the twin, whose steps are long
 CONTACT = (500.0, 0.0)  # of the twin's contact: a stiffer one rattles at 2 ms
-EYE, WIRE = (0.0025, 0.0040), 0.0008  # half width and height of what is free, radius of the wire [m]
+EYE, WIRE, SHAFT = (0.0025, 0.0040), 0.0008, 0.0012  # half width and height of what is free; radii of wire and shaft [m]
 EYE_P = (0.50, 0.0, 0.15)  # the eye's centre, nominal [m]
 NEEDLE = 0.060  # from the eye's centre to the stand [m]
 SUCCESS_DEPTH = 0.010
@@ -43,12 +43,12 @@ def scene() -> SceneSpec:
     }  # fmt: skip
     front = chain("front", "grip", (0, 0, 0), (1.0, 0, 0, 0), count=FRONT, updatable=True, **thread)  # type: ignore[arg-type]
     rear = chain("rear", "grip", (0, 0, 0), (0, 0, 0, 1.0), count=REAR, **thread)  # type: ignore[arg-type]
-    foot = EYE[1] + WIRE
+    foot = EYE[1] + WIRE + SHAFT  # its round end begins in the wire, and leaves the eye free
     needle = Body(
         "needle", "world", EYE_P, updatable=True,
         solids=(
             *ring(EYE, WIRE, 12, STEEL),
-            Solid("capsule", (0.0012, (NEEDLE - foot) / 2), (0, 0, -(NEEDLE + foot) / 2), color=STEEL, collide=True),
+            Solid("capsule", (SHAFT, (NEEDLE - foot) / 2), (0, 0, -(NEEDLE + foot) / 2), color=STEEL, collide=True),
             Solid("box", (0.02, 0.02, (EYE_P[2] - NEEDLE) / 2), (0, 0, -(EYE_P[2] + NEEDLE) / 2), color=CLOTH),
         ),
     )  # fmt: skip
