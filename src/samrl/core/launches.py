@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
@@ -19,19 +20,19 @@ wp.config.log_level = max(wp.config.log_level, wp.LOG_WARNING)  # Warp tells of 
 wp.init()  # views of tensors need it, and may come before any launch
 
 Job = tuple[Any, int, Sequence[Any]]  # a kernel over (batch, extent), the extent, its arguments after `first`
-_loading = threading.Lock()
+_loading: defaultdict[Any, threading.Lock] = defaultdict(threading.Lock)  # by module
 _told = threading.Event()
 _loaded: set[tuple[Any, str]] = set()
-_workers: dict[int, ThreadPoolExecutor] = {}  # by process: threads do not survive a fork
+_pools: dict[tuple[int, str], ThreadPoolExecutor] = {}  # by process: threads do not survive a fork
 
 
 def load(kernel: Any, device: str) -> None:
-    """Compile a kernel's module or take it from the cache, in one thread at a time, since compilations race; says so, once a
+    """Compile a kernel's module or take it from the cache, in one thread, while others may load other modules; says so, once a
     process, if that takes more than a second. Costs nothing from the second call on."""
     if (kernel, device) in _loaded:
         return
     target: Any = wp.get_device(device)
-    with _loading:
+    with _loading[kernel.module]:
         say = threading.Timer(1.0, _tell)
         say.daemon = True
         say.start()
@@ -40,6 +41,14 @@ def load(kernel: Any, device: str) -> None:
         finally:
             say.cancel()
     _loaded.add((kernel, device))
+
+
+def load_ahead(kernels: Sequence[Any], device: str) -> None:
+    """Begin to load what will be needed soon, two modules at a time (with more, or on one core, each takes longer than it
+    gains); whoever needs one that is under way waits for it."""
+    for kernel in kernels if len(os.sched_getaffinity(0)) > 1 else ():
+        if (kernel, device) not in _loaded:
+            _pool("load", 2).submit(load, kernel, device)
 
 
 def _tell() -> None:
@@ -111,7 +120,11 @@ def _run(launches: list[Any], stream: Any) -> None:
 
 def workers() -> ThreadPoolExecutor:
     """Threads for work that runs without the interpreter lock: kernels, and solvers written in C."""
-    pid = os.getpid()
-    if pid not in _workers:
-        _workers[pid] = ThreadPoolExecutor(max(1, (os.cpu_count() or 2)), thread_name_prefix="work")
-    return _workers[pid]
+    return _pool("work", max(1, (os.cpu_count() or 2)))
+
+
+def _pool(name: str, size: int) -> ThreadPoolExecutor:
+    key = os.getpid(), name
+    if key not in _pools:
+        _pools[key] = ThreadPoolExecutor(size, thread_name_prefix=name)
+    return _pools[key]

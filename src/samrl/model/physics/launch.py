@@ -13,7 +13,7 @@ import torch
 import warp as wp
 from torch import Tensor
 
-from samrl.core.launches import load, on_stream
+from samrl.core.launches import load, load_ahead, on_stream
 from samrl.model.physics import precision
 from samrl.model.physics.layout import Layout
 
@@ -152,6 +152,11 @@ class Launcher:
         self._pool: dict[tuple, list[Workspace]] = {}
         self._lock = threading.Lock()
         self._executor = ThreadPoolExecutor(self.threads, "physics") if self.threads > 1 else None
+
+    def load_ahead(self, dtype: torch.dtype) -> None:
+        """Begin to load the kernels for numbers of `dtype`."""
+        parts = ("rollout", "rollout"), ("kinematics", "forward_kinematics")
+        load_ahead([getattr(precision.load(dtype, module), name) for module, name in parts], self.device)
 
     def structure(self, dtype: torch.dtype) -> Structure:
         """The scene's structure in numbers of `dtype`."""

@@ -65,6 +65,7 @@ class Physics:
         }  # fmt: skip
         self._launcher = Launcher(self._layout, Constants(h=self.timestep, **shared), threads, device)
         self._still = Launcher(self._layout, Constants(h=0.0, **shared), 1, device)
+        self._launcher.load_ahead(torch.float64 if self.double else torch.float32)
 
     def rollout(self, params: Params, state: State, setpoints: Tensor, torques: Tensor | None = None, substeps: int = 1) -> State:
         """T control periods of `substeps` steps each.

@@ -18,8 +18,8 @@ import warp as wp
 from torch import Tensor
 
 from samrl.core.errors import NonFiniteError, check_finite
-from samrl.core.launches import Job, Launches, Slot, array, on_stream
-from samrl.model.render.kernels import fill, pieces, trace, types
+from samrl.core.launches import Job, Launches, Slot, array, load_ahead, on_stream
+from samrl.model.render.kernels import fill, geometry, pieces, trace, types
 from samrl.model.render.kernels import image as pixels
 from samrl.model.render.meshes import Mesh
 
@@ -65,6 +65,8 @@ class DeviceMesh:
 
     def __post_init__(self) -> None:
         m = self.mesh
+        kernels = geometry.project_solids, fill.fill, trace.trace_edges, pixels.resolve, pieces.pull_back_pieces
+        load_ahead(kernels, self.settings.device)  # and with them those beside them
         self.surface = types.Surface()
         self.surface.faces = self.upload(m.faces, wp.vec3i)
         self.surface.corners = self.upload(m.corners, wp.vec3i)
