@@ -66,9 +66,9 @@ def untrained(plan: Plan) -> Brain:
     model = make_model(task)
     expert = Expert(model, task, plan.seed_of(0))
     draw = lambda i: torch.Generator().manual_seed(plan.seed_of(i))  # noqa: E731
-    bodies = len(model.updatable)
+    units = len(model.units)
     actor = Actor(expert.policy, draw(3))
-    return Brain(expert, Sensing(bodies, draw(4)), Eye(model, task), actor, QFunction(bodies, draw(5)), Shell.of(task))
+    return Brain(expert, Sensing(units, draw(4)), Eye(model, task), actor, QFunction(units, draw(5)), Shell.of(task))
 
 
 def brain_of(folder: RunFolder) -> Brain:

@@ -8,6 +8,7 @@ import torch
 from samrl.core import control
 from samrl.core.types import ArmState, Capabilities, Observation, Transition
 from samrl.learn.sensing import Sensing
+from samrl.model.units import rigid
 from samrl.plans import read_plan
 from samrl.sim2real import evaluate
 from samrl.sim2real.agent import ByExpert
@@ -77,7 +78,7 @@ def run_episode(world, model, task, agent, seed, *, horizon=None, snapshots=(), 
 
 
 def model():
-    return SimpleNamespace(gains=control.gains(), updatable=("block", "peg"))
+    return SimpleNamespace(gains=control.gains(), units=rigid(("block", "peg")), updatable=("block", "peg"))
 
 
 def train(expert, settings, seed, progress=None):

@@ -9,7 +9,7 @@ import torch
 
 from samrl.core import lie
 from samrl.core.errors import ImageError
-from samrl.model.model import body_pose, set_body_pose
+from samrl.model.model import body_pose, set_body_pose, unit_poses
 from samrl.model.scene import Twin
 from samrl.real2sim.frames import choose_roi
 from samrl.real2sim.tracker import Tracker
@@ -95,7 +95,7 @@ def test_a_block_on_its_side_is_looked_for_again(model, world) -> None:
     state = model.state(torch.as_tensor(observation.arm.q))
     believed, wrong = (Twin(set_body_pose(model.scene, model.params, "block", Y.to(model.dtype)), state) for Y in (X, rolled))
     tracker = Tracker(model, native_camera(TASK, observation.X_WC))
-    tracker.nominal = {b: body_pose(model.scene, believed.params, b) for b in model.updatable}
+    tracker.nominal = {u.name: unit_poses(model.scene, believed.params, u) for u in model.units}
     crops = tracker.crops(world.look(observation.X_WC, tracker.rois(believed)))
     alone, _ = update(model, wrong, crops, replace(tracker.first, doubt=math.inf), tracker.priors(wrong))
     found, report = update(model, wrong, crops, tracker.first, tracker.priors(wrong))

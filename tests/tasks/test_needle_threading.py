@@ -12,7 +12,7 @@ from samrl.learn.expert import random_start
 from samrl.model.scene import State
 from samrl.sim2real.control_loop import make_model
 from samrl.tasks.mjcf import to_mjcf
-from samrl.tasks.needle_threading import EYE, EYE_P, FRONT, SEGMENT, NeedleThreading
+from samrl.tasks.needle_threading import COARSE, EYE, EYE_P, FRONT, SEGMENT, NeedleThreading
 from samrl.tasks.spec import Body, Free
 
 TASK = NeedleThreading()
@@ -62,7 +62,7 @@ def test_a_draw_is_of_the_scene_and_the_twin_holds_the_thread() -> None:
     assert a.scene == b.scene and 0.5 <= a.info["softness"] <= 2
     model = make_model(TASK)
     twin, command = random_start(model, TASK, 3, torch.Generator().manual_seed(0))
-    assert twin.state.q.shape == (3, 7 + 4 * 24)
+    assert twin.state.q.shape == (3, 7 + 4 * (FRONT + COARSE))
     actions = torch.zeros(3, 6, requires_grad=True)
     for _ in range(3):
         twin, command = model.step(twin, command, actions)

@@ -175,7 +175,7 @@ def expected(world, task, picture, rng) -> tuple[dict[str, Prior], np.ndarray]:
         c = picture.camera
         seen = renderer.render(c.K.numpy(), c.X_WC.numpy(), 0, 0, c.width, c.height, 0.03, 8.0)
         renderer.close()
-        masks = {n: belongs(renderer.parts, n)[seen.part].astype(float) for n in task.scene.updatable if n in names}
+        masks = {n: belongs(renderer.parts, (n,))[seen.part].astype(float) for n in task.scene.updatable if n in names}
         return np.where(np.isfinite(seen.depth), seen.depth, 0), masks
 
     depth, masks = render()

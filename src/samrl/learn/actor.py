@@ -34,6 +34,12 @@ class Sight:
     R_WC: Tensor
     lead: Tensor
 
+    @property
+    def R_WE(self) -> Tensor:
+        """(n, 3, 3) the tool's axes in the world."""
+        z, x = self.pose[:, 3:6], self.pose[:, 6:9]
+        return self.R_WC @ torch.stack([x, torch.linalg.cross(z, x), z], -1)
+
     def __getitem__(self, index: Tensor) -> Sight:
         return Sight(self.images[index], self.pose[index], self.R_WC[index], self.lead[index])
 
@@ -147,7 +153,7 @@ class Actor(nn.Module):
     def decide(self, sight: Sight, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The same from features (n, FEATURES) of that sight."""
         tip, axis = self.separation(sight, features)
-        return tip, axis, self.policy(tip, axis, sight.lead)
+        return tip, axis, self.policy(tip, axis, sight.lead, sight.R_WE)
 
     def loss(self, sight: Sight, tip: Tensor, axis: Tensor, action: Tensor) -> Tensor:
         """Absolute errors of separation, each against its own size (so that a millimetre counts near the target, though not so

@@ -21,11 +21,12 @@ from samrl.tasks.task import Task
 
 
 class StatePolicy(nn.Module):
-    """Privileged policy: (pose of target, pose of tool's load, lead of the command) -> action.
+    """Privileged policy: (what separates the tool's load from its target, lead of the command) -> action.
 
-    Features, all in the world's axes: the vector from the load's tip to the target's mouth at several scales, the load's
-    axis against the target's, and how far the commanded pose is ahead of the measured one. Output: an action (*batch, 6)
-    within its limits by tanh.
+    Features: the vector from the target's mouth to the load's tip at several scales, the load's axis against the target's, and
+    how far the commanded pose is ahead of the measured one. Output: an action (*batch, 6) within its limits by tanh. All of it is
+    in the tool's axes, so that a scene that is turned as a whole, tool and all, asks for the same, turned. What comes and goes is
+    in the world's.
     """
 
     limits: Tensor
@@ -38,15 +39,17 @@ class StatePolicy(nn.Module):
         self.net = mlp([inputs, width, width, 6], generator, out_scale=0.01)
         self.register_buffer("limits", torch.tensor([limits[0]] * 3 + [limits[1]] * 3))
 
-    def forward(self, tip_error: Tensor, axis_error: Tensor, lead: Tensor) -> Tensor:
+    def forward(self, tip_error: Tensor, axis_error: Tensor, lead: Tensor, R_WE: Tensor) -> Tensor:
+        tip, axis, ahead, turned = (v[..., None, :] @ R_WE for v in (tip_error, axis_error, lead[..., :3], lead[..., 3:]))
         x = torch.cat(
             [
-                scales(tip_error, self.SCALES_P), scales(axis_error, self.SCALES_R),
-                scales(lead[..., :3], self.SCALES_P), scales(lead[..., 3:], self.SCALES_R),
+                scales(v[..., 0, :], s)
+                for v, s in zip((tip, axis, ahead, turned), 2 * (self.SCALES_P, self.SCALES_R), strict=True)
             ],
             -1,
-        )  # fmt: skip
-        return torch.tanh(self.net(x)) * self.limits
+        )
+        action = torch.tanh(self.net(x)) * self.limits
+        return (R_WE[..., None, :, :] @ action.unflatten(-1, (2, 3, 1))).flatten(-3)
 
 
 @dataclass
@@ -86,8 +89,8 @@ class Expert:
         tip, axis = self.task.errors(self.model.poses(twin))
         if belief is not None:
             tip, axis = belief.mistake(tip, axis)
-        lead = lie.local(self.model.chain.tool(self.model.arm(twin.state).q), command.X_WE)
-        return self.policy(tip, axis, lead)
+        X_WE = self.model.chain.tool(self.model.arm(twin.state).q)
+        return self.policy(tip, axis, lie.local(X_WE, command.X_WE), X_WE[..., :3, :3])
 
     def rollout(
         self, twin: Twin, command: Command, steps: int, belief: Belief | None = None

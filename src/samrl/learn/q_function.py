@@ -46,8 +46,8 @@ class QSettings:
 
 @dataclass(frozen=True)
 class Situation:
-    """What the twin knows when a view is to be chosen: itself, the controller's memory, and what of each body its estimate rests
-    on so far (B) or (n, B) [cm²]. One situation, or a batch of n."""
+    """What the twin knows when a view is to be chosen: itself, the controller's memory, and what of each unit its estimate rests
+    on so far (U) or (n, U) [cm²]. One situation, or a batch of n."""
 
     twin: Twin
     command: Command
@@ -81,7 +81,7 @@ class Prospect:
 
 @dataclass(frozen=True)
 class Common:
-    """What all views of situations (n), or of one, have in common. frames: (n, 1 + B, 4, 4) of tool and bodies; seen: (n, B)
+    """What all views of situations (n), or of one, have in common. frames: (n, 1 + U, 4, 4) of tool and units; seen: (n, U)
     logarithm; apart: (n, 7) what separates the load from its target."""
 
     place: Place
@@ -93,10 +93,9 @@ class Common:
 def common(eye: Eye, at: Situation) -> Common:
     twin, command = at.spread(1)
     place, scene = eye.place(twin, command), eye.model.scene
-    poses = {name: place.X_WL[:, scene.link(name)] for name in eye.model.updatable}
-    tip, axis = eye.task.errors(poses)
+    tip, axis = eye.task.errors({name: place.X_WL[:, scene.link(name)] for name in eye.model.updatable})
     seen = (1 + at.seen.expand(len(tip), -1)).log()
-    frames = torch.stack([place.X_WE, *poses.values()], 1)
+    frames = torch.cat([place.X_WE[:, None], eye.model.frames(place.X_WL)], 1)
     return Common(place, frames, seen, torch.cat([tip, axis, tip.norm(dim=-1, keepdim=True)], -1))
 
 
@@ -127,22 +126,22 @@ class QFunction(nn.Module):
 
     The image and what is known tell how exact a look from there would be (Rehearsal.precision), and how exact the actor after it
     (returns.unclear), of which there is more to learn from than of returns. What a return is follows from that and from what
-    the twin knows anyway: where the camera would be, seen from the tool and the bodies, how well these were seen so far and
+    the twin knows anyway: where the camera would be, seen from the tool and the units, how well these were seen so far and
     from where, and how far it is to go."""
 
     center: Tensor
     scale: Tensor
-    most: Tensor  # of what bodies were seen, as far as it has learned of that: a look at every step adds up to more
+    most: Tensor  # of what units were seen, as far as it has learned of that: a look at every step adds up to more
 
-    def __init__(self, bodies: int, generator: torch.Generator) -> None:
+    def __init__(self, units: int, generator: torch.Generator) -> None:
         super().__init__()
-        known = bodies + 3 + 4 * (bodies + 1) + 7
+        known = units + 3 + 4 * (units + 1) + 7
         self.register_buffer("center", torch.zeros(FEATURES + known + 6))
         self.register_buffer("scale", torch.ones(FEATURES + known + 6))
-        self.register_buffer("most", torch.full((bodies,), torch.inf))
+        self.register_buffer("most", torch.full((units,), torch.inf))
         self.gist = nn.Sequential(nn.Dropout(0.3), mlp([FEATURES, GIST], generator), nn.ELU())
-        self.precision = mlp([GIST + known, 128, 2 * bodies + 1], generator, 0.1)
-        self.heads = nn.ModuleList(mlp([known + 6 + 2 * bodies + 1, 128, 128, 1], generator, 0.1) for _ in range(HEADS))
+        self.precision = mlp([GIST + known, 128, 2 * units + 1], generator, 0.1)
+        self.heads = nn.ModuleList(mlp([known + 6 + 2 * units + 1, 128, 128, 1], generator, 0.1) for _ in range(HEADS))
 
     def standardise(self, p: Prospect) -> None:
         """Every input has mean 0 and standard deviation 1 over these."""
@@ -151,7 +150,7 @@ class QFunction(nn.Module):
         self.most = p.known[:, : len(self.most)].amax(0)
 
     def parts(self, p: Prospect) -> tuple[Tensor, Tensor]:
-        """Logits of the returns (n, HEADS), and the precision (n, 2 B + 1)."""
+        """Logits of the returns (n, HEADS), and the precision (n, 2 U + 1)."""
         seen, other = p.known.tensor_split([len(self.most)], -1)
         x = torch.cat([p.features, torch.minimum(seen, self.most), other, p.action], -1)
         x = (x - self.center) / self.scale
@@ -169,7 +168,7 @@ def fit(
     progress: Callable[[int, float], None] | None = None,
 ) -> list[float]:  # fmt: skip
     """Regress on returns (m) in [0, 1] by cross-entropy, each head on a sample of its own (bootstrap), and on precision
-    (m, 2 B + 1), NaN where unknown. The last tenth of the rows is held out, and the weights that were best on it are kept.
+    (m, 2 U + 1), NaN where unknown. The last tenth of the rows is held out, and the weights that were best on it are kept.
     Returns the losses on it, one every CHECK updates. What is dropped out is drawn from `generator` too."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))

@@ -10,18 +10,18 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from samrl.core import lie
 from samrl.core.camera import ray, viewpoint
 from samrl.learn.expert import Expert, TrainSettings, detach, random_start, select, vary_physics
 from samrl.learn.sensing import LEAST, SIZE, WIDTH, Sensing, features, shown
-from samrl.model.model import Command, Model, body_pose, set_body_pose
+from samrl.model.model import Command, Model, set_body_pose, unit_poses
 from samrl.model.scene import Params, State, Twin
+from samrl.model.units import between, turn
 from samrl.tasks.task import Task
 
 Update = Callable[[Twin, Tensor], Tensor | None]
 
 MEMORY = 8.0  # at most so many full views count in the average, as in the tracker
-UNSEEN = 10.0  # stands for the error of a body that a look does not show [mm, 0.01 rad]
+UNSEEN = 10.0  # stands for the error of a unit that a look does not show [mm, 0.01 rad]
 
 
 @dataclass(frozen=True)
@@ -63,12 +63,13 @@ class Rehearsal:
     """`count` environments, each with a truth of its own and a belief about it.
 
     Args:
-        update: what the real update makes of a truth (no batch) seen by a camera (4, 4): poses (B, 4, 4), or None if nothing.
+        update: what the real update makes of a truth (no batch) seen by a camera (4, 4): poses (N, 4, 4) of the units' bodies in
+            their parents, or None if nothing.
         share: of looks that are the real update's; of all others the errors are drawn from `sensing`.
 
     Attributes:
         truth, command: what is, and the controllers' memory.
-        belief: (n, B, 4, 4) estimated poses of the updatable bodies in their parents; seen: (n, B) pixels that they rest on.
+        belief: (n, N, 4, 4) estimated poses of the units' bodies in their parents; seen: (n, U) pixels that they rest on.
         view: (n, 3); X_WC: (n, 4, 4). age: (n) control steps since the start. done: (n) success so far.
     """
 
@@ -99,10 +100,9 @@ class Rehearsal:
 
     def _forget(self, which: Tensor) -> None:
         """Believe the nominal scene again, and look from a new view."""
-        model, B = self.model, len(self.model.updatable)
-        nominal = torch.stack([body_pose(model.scene, model.params, b) for b in model.updatable]).expand(self.count, B, 4, 4)
+        nominal = self._in_parents(self.model.params)
         if bool(which.all()):
-            self.belief, self.seen = nominal.clone(), torch.zeros(self.count, B)
+            self.belief, self.seen = nominal.clone(), torch.zeros(self.count, len(self.model.units))
             self.view = self.shell.draw(self.count, self.generator)
         else:
             self.belief = torch.where(which[:, None, None, None], nominal, self.belief)
@@ -125,23 +125,29 @@ class Rehearsal:
         self.look(which)
 
     def look(self, which: Tensor) -> None:
-        """Update the beliefs of `which` (n) by a look from where the cameras are: each body's estimate moves by the share that
+        """Update the beliefs of `which` (n) by a look from where the cameras are: each unit's estimate moves by the share that
         this view has in all that was seen of it, towards the truth and an error that depends on the view."""
         self.X_WC = self.shell.pose(self.view)
-        counts, x, X_WB, X_WP = self._prospect(self.X_WC)
+        counts, x, X_WP = self._prospect(self.X_WC)
         with torch.no_grad():
             error = self.sensing.sample(x, self.generator)
-        R_WC = self.X_WC[:, None, :3, :3]
-        d = torch.cat([(R_WC @ error[..., :3, None])[..., 0], (R_WC @ error[..., 3:, None])[..., 0]], -1)
-        found = lie.inverse(X_WP) @ self._really(which, lie.retract(X_WB, d))
+        R_PC = X_WP[..., :3, :3].mT @ self.X_WC[:, None, :3, :3]
+        d = torch.cat([(R_PC @ error[..., :3, None])[..., 0], (R_PC @ error[..., 3:, None])[..., 0]], -1)
+        found = self._really(which, turn(self.model.units, self._in_parents(self.truth.params), d))
         counts = torch.where(which[:, None] & (counts >= LEAST), counts, 0.0)
         full = torch.maximum(self.seen / MEMORY, counts)
         self.seen = torch.where(counts > 0, torch.minimum(self.seen + counts, MEMORY * full), self.seen)
         share = counts / self.seen.clamp_min(1e-6)
-        self.belief = lie.retract(self.belief, share[..., None] * lie.local(self.belief, found))
+        way = share[..., None] * between(self.model.units, self.belief, found)
+        self.belief = turn(self.model.units, self.belief, way)
+
+    def _in_parents(self, params: Params) -> Tensor:
+        """Poses (n, N, 4, 4) of the units' bodies in their parents."""
+        X_PB = torch.cat([unit_poses(self.model.scene, params, u) for u in self.model.units], -3)
+        return X_PB.expand(self.count, *X_PB.shape[-3:])
 
     def _really(self, which: Tensor, found: Tensor) -> Tensor:
-        """`found` (n, B, 4, 4), in a share of `which` (n) as the real update has it."""
+        """`found` (n, N, 4, 4), in a share of `which` (n) as the real update has it."""
         if self.update is None or not self.share:
             return found
         chosen = which & (torch.rand(self.count, generator=self.generator) < self.share)
@@ -149,28 +155,26 @@ class Rehearsal:
         for i in chosen.nonzero()[:, 0].tolist():
             one = self.take(torch.tensor([i])).truth
             params = one.params.replace(link_p=one.params.link_p[0], link_R=one.params.link_R[0])
-            X_WB = self.update(Twin(params, State(one.state.q[0], one.state.qd[0])), self.X_WC[i])
-            if X_WB is not None:
-                found[i] = X_WB
+            X_PB = self.update(Twin(params, State(one.state.q[0], one.state.qd[0])), self.X_WC[i])
+            if X_PB is not None:
+                found[i] = X_PB
         return found
 
-    def _prospect(self, X_WC: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Of each updatable body, looked at by cameras (n, 4, 4): the pixels (n, B) that show it and what the error of a look
-        depends on (n, B, 4); beside them its true pose and its parent's (n, B, 4, 4)."""
-        scene = self.model.scene
-        X_WL = self.model.link_poses(self.truth)
-        links = [scene.link(b) for b in self.model.updatable]
-        X_WB, X_WP = X_WL[:, links], X_WL[:, [int(scene.parent[i]) for i in links]]
-        counts = shown(self.model, self.truth.params, X_WL, X_WC)
-        return counts, features(counts, X_WB, X_WC), X_WB, X_WP
+    def _prospect(self, X_WC: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Of each unit, looked at by cameras (n, 4, 4): the pixels (n, U) that show it and what the error of a look depends on
+        (n, U, 4); beside them its parent's true pose (n, U, 4, 4)."""
+        model, X_WL = self.model, self.model.link_poses(self.truth)
+        counts = shown(model, self.truth.params, X_WL, X_WC)
+        X_WP = torch.stack([model.bodies_of(u, X_WL)[0] for u in model.units], 1)
+        return counts, features(counts, model.frames(X_WL), X_WC), X_WP
 
     def area(self) -> Tensor:
-        """What of each body's surface the estimate rests on, as seen (n, B) [cm²]."""
+        """What of each unit's surface the estimate rests on, as seen (n, U) [cm²]."""
         return self.seen * (100 * WIDTH / SIZE) ** 2
 
     def precision(self, view: Tensor) -> Tensor:
-        """How exact looks from views (n, 3) would be, for those who know the truth: (n, 2 B) logarithms of the scale of each
-        body's position error [mm], and of its rotation error [0.01 rad]."""
+        """How exact looks from views (n, 3) would be, for those who know the truth: (n, 2 U) logarithms of the scale of each
+        unit's position error [mm], and of its rotation error [0.01 rad]."""
         counts, x, *_ = self._prospect(self.shell.pose(view))
         with torch.no_grad():
             scale = self.sensing(x)
@@ -201,7 +205,7 @@ class Rehearsal:
 
 
 def believed(model: Model, belief: Tensor) -> Params:
-    """Nominal parameters with the updatable bodies at `belief` (n, B, 4, 4) in their parents."""
+    """Nominal parameters with the units' bodies at `belief` (n, N, 4, 4) in their parents."""
     params = model.params
     for b, body in enumerate(model.updatable):
         params = set_body_pose(model.scene, params, body, belief[:, b])

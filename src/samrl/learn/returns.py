@@ -12,7 +12,7 @@ from samrl.learn.actor import Actor, Eye
 from samrl.learn.q_function import Prospect, QSettings, Situation, common, prospect
 from samrl.learn.rehearsal import Rehearsal, Shell, believed
 from samrl.model.model import Command
-from samrl.model.scene import Twin
+from samrl.model.scene import State, Twin
 
 JITTER = (0.03, 0.03, 0.01)  # of yaw, pitch [rad] and radius [m]
 
@@ -22,9 +22,9 @@ class Rows:
     """What was tried (m): the situation as it was believed to be when the view was imagined, the view, and what came of it.
 
     Attributes:
-        q, q_ref: (m, 7); X_WE: (m, 4, 4) commanded; belief: (m, B, 4, 4), see Rehearsal; seen: (m, B) [cm²]. ray: (m, 3) to the
-            camera so far, in the world; view: (m, 3) in question. value: (m) return with the view held, NaN where that was not
-            tried. precision: (m, 2 B + 1) of a look from there, and of the actor after it; NaN where nobody asked.
+        q: (m, nq); q_ref: (m, 7); X_WE: (m, 4, 4) commanded; belief: (m, N, 4, 4), see Rehearsal; seen: (m, U) [cm²].
+        ray: (m, 3) to the camera so far, in the world; view: (m, 3) in question. value: (m) return with the view held, NaN where
+            that was not tried. precision: (m, 2 U + 1) of a look from there, and of the actor after it; NaN where nobody asked.
     """
 
     q: Tensor
@@ -122,7 +122,8 @@ def imagine(rows: Rows, actor: Actor, eye: Eye, shell: Shell, generator: torch.G
     """What was to be expected (m) of views within JITTER of those of rows, for views a degree apart are worth the same."""
     parts, model = [], eye.model
     for k in torch.arange(len(rows.value)).split(most):
-        twin = Twin(believed(model, rows.belief[k]), model.state(rows.q[k]))
+        still = State(rows.q[k], torch.zeros(len(k), model.scene.nv))
+        twin = Twin(believed(model, rows.belief[k]), still)
         at = Situation(twin, Command(rows.q_ref[k], rows.X_WE[k]), rows.seen[k])
         view = rows.view[k] + torch.tensor(JITTER) * (2 * torch.rand(len(k), 3, generator=generator) - 1)
         with torch.no_grad():

@@ -13,78 +13,79 @@ from samrl.core.camera import Camera
 from samrl.core.nets import mlp
 from samrl.model.model import Model
 from samrl.model.scene import Params
+from samrl.model.units import Unit, between
 
 SIZE, WIDTH = 48, 0.096  # the crop in which visible pixels are counted: pixels, and metres across
-NEAR = 0.06  # what of a body is farther from its origin, in depth, does not count [m]
-LEAST = 12.0  # a body that shows fewer pixels keeps the estimate it has
+NEAR = 0.06  # what of a unit is farther from its origin, in depth, does not count [m]
+LEAST = 12.0  # a unit that shows fewer pixels keeps the estimate it has
 FREEDOM = 3.0  # of Student's t: most looks are good, a few are far off
 
 
 def shown(model: Model, params: Params, X_WL: Tensor, X_WC: Tensor) -> Tensor:
-    """Pixels (n, B) that show each updatable body, in a crop of its own, of links X_WL (n, nl, 4, 4) from X_WC (n, 4, 4)."""
+    """Pixels (n, U) that show each unit, in a crop of its own, of links X_WL (n, nl, 4, 4) from X_WC (n, 4, 4)."""
     counts = []
-    for body in model.updatable:
-        center = X_WL[:, model.scene.link(body), :3, 3]
+    for unit, center in zip(model.units, model.frames(X_WL)[..., :3, 3].unbind(1), strict=True):
         with torch.no_grad():
             image = model.renderer.render(params, X_WL, Camera.around(X_WC, center, SIZE, WIDTH))
         z = lie.transform(lie.inverse(X_WC), center[:, None])[..., 2:]
-        counts.append((image.masks[body] * ((image.depth - z).abs() < NEAR)).sum((-2, -1)))
+        counts.append((image.masks[unit.name] * ((image.depth - z).abs() < NEAR)).sum((-2, -1)))
     return torch.stack(counts, -1)
 
 
-def features(counts: Tensor, X_WB: Tensor, X_WC: Tensor) -> Tensor:
-    """What the error depends on: (n, B, 4) from visible pixels (n, B), true poses (n, B, 4, 4) and cameras (n, 4, 4):
-    the logarithm of the pixels, the distance, the sine of the angle between the ray and the body's z axis, and its slope."""
-    ray = X_WB[..., :3, 3] - X_WC[:, None, :3, 3]
+def features(counts: Tensor, X_WU: Tensor, X_WC: Tensor) -> Tensor:
+    """What the error depends on: (n, U, 4) from visible pixels (n, U), true frames (n, U, 4, 4) and cameras (n, 4, 4):
+    the logarithm of the pixels, the distance, the sine of the angle between the ray and the unit's z axis, and its slope."""
+    ray = X_WU[..., :3, 3] - X_WC[:, None, :3, 3]
     distance = ray.norm(dim=-1)
     ray = ray / distance[..., None]
-    along = (ray * X_WB[..., :3, 2]).sum(-1)
+    along = (ray * X_WU[..., :3, 2]).sum(-1)
     return torch.stack(
         [(1 + counts).log() / 3 - 1, 4 * (distance - 0.4), (1 - along.square()).clamp_min(0).sqrt(), ray[..., 2]], -1
     )
 
 
 class Sensing(nn.Module):
-    """Standard deviations of the error's six components, in the camera's axes, by body: Student's t with FREEDOM degrees.
+    """Standard deviations of the error's six components, in the camera's axes, by unit: Student's t with FREEDOM degrees.
 
-    `forward`: features (n, B, 4) -> scales (n, B, 6) [m, rad]."""
+    `forward`: features (n, U, 4) -> scales (n, U, 6) [m, rad]."""
 
-    def __init__(self, bodies: int, generator: torch.Generator) -> None:
+    def __init__(self, units: int, generator: torch.Generator) -> None:
         super().__init__()
-        self.nets = nn.ModuleList(mlp([4, 32, 32, 6], generator, 0.1) for _ in range(bodies))
+        self.nets = nn.ModuleList(mlp([4, 32, 32, 6], generator, 0.1) for _ in range(units))
 
     def forward(self, x: Tensor) -> Tensor:
         raw = torch.stack([net(x[:, b]) for b, net in enumerate(self.nets)], 1)
         return raw.exp() * raw.new_tensor([3e-4] * 3 + [1e-2] * 3)
 
     def sample(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """Errors (n, B, 6) in the camera's axes, cut at eight scales."""
+        """Errors (n, U, 6) in the camera's axes, cut at eight scales."""
         scale = self(x)
         normal = torch.randn(scale.shape, generator=generator)
         chi = torch.randn((*scale.shape[:-1], int(FREEDOM)), generator=generator).square().sum(-1, keepdim=True) / FREEDOM
         return scale * (normal / chi.sqrt()).clamp(-8, 8)
 
     def loss(self, x: Tensor, error: Tensor, seen: Tensor) -> Tensor:
-        """Mean negative log-likelihood of errors (n, B, 6) where `seen` (n, B)."""
+        """Mean negative log-likelihood of errors (n, U, 6) where `seen` (n, U)."""
         scale = self(x)
         each = scale.log() + 0.5 * (FREEDOM + 1) * (1 + (error / scale).square() / FREEDOM).log()
         return (each.mean(-1) * seen).sum() / seen.sum().clamp_min(1)
 
 
-def error_in_camera(found: Tensor, truth: Tensor, X_WC: Tensor, round_body: Sequence[bool]) -> Tensor:
-    """How far estimates (n, B, 4, 4) are off, in the axes of cameras (n, 4, 4): (n, B, 6) [m, rad]. A body that is round about
-    its z axis has no error about it."""
-    p = found[..., :3, 3] - truth[..., :3, 3]
-    w = lie.log_so3(found[..., :3, :3] @ truth[..., :3, :3].mT)
-    z = truth[..., :3, 2]
-    axis = torch.linalg.cross(z, found[..., :3, 2])
-    w = torch.where(torch.tensor(round_body)[:, None], axis, w)
-    R_CW = X_WC[:, None, :3, :3].mT
-    return torch.cat([(R_CW @ p[..., None])[..., 0], (R_CW @ w[..., None])[..., 0]], -1)
+def error_in_camera(
+    units: Sequence[Unit], found: Tensor, truth: Tensor, X_WP: Tensor, X_WC: Tensor, round_unit: Sequence[bool]
+) -> Tensor:  # fmt: skip
+    """How far estimates (n, N, 4, 4) of the bodies in their parents are off, as tangent vectors in the axes of cameras (n, 4, 4):
+    (n, U, 6) [m, rad]. X_WP: (n, U, 4, 4) of the parents. A body that is round about its z axis has no error about it."""
+    d = between(units, truth, found)
+    first = [sum(len(u.bodies) for u in units[:i]) for i in range(len(units))]
+    axis = torch.linalg.cross(truth[:, first, :3, 2], found[:, first, :3, 2])
+    w = torch.where(torch.tensor(round_unit)[:, None], axis, d[..., 3:])
+    R_CP = X_WC[:, None, :3, :3].mT @ X_WP[..., :3, :3]
+    return torch.cat([(R_CP @ d[..., :3, None])[..., 0], (R_CP @ w[..., None])[..., 0]], -1)
 
 
 def fit(x: Tensor, error: Tensor, seen: Tensor, seed: int, steps: int = 2000) -> tuple[Sensing, float]:
-    """Learn from rows: features (n, B, 4), errors (n, B, 6), seen (n, B) boolean. A fifth of the rows is held out; returns the
+    """Learn from rows: features (n, U, 4), errors (n, U, 6), seen (n, U) boolean. A fifth of the rows is held out; returns the
     network of the step that was best on it, and its mean negative log-likelihood there."""
     generator = torch.Generator().manual_seed(seed)
     net = Sensing(x.shape[1], generator)

@@ -14,6 +14,7 @@ from samrl.core.types import RGBD
 from samrl.model.physics import Physics
 from samrl.model.render import Renderer
 from samrl.model.scene import Params, Scene, State, Twin, compile_mjcf
+from samrl.model.units import Unit
 
 
 @dataclass(frozen=True)
@@ -36,23 +37,24 @@ class Model:
     Args:
         mjcf: the scene, as MJCF text (model/scene.py says what is supported).
         chain: kinematics of the acting arm; its joints are the scene's first coordinates.
-        updatable: bodies that get a mask.
+        units: what an update may move, each with a mask of its own.
         substeps: physics steps in a control period.
     """
 
     def __init__(
-        self, mjcf: str, chain: SerialChain, updatable: tuple[str, ...], *, substeps: int = 20,
+        self, mjcf: str, chain: SerialChain, units: tuple[Unit, ...], *, substeps: int = 20,
         dtype: torch.dtype = torch.float32, device: str = "cpu",
     ) -> None:  # fmt: skip
         self.gains = control.gains()
         self.scene, params, _ = compile_mjcf(mjcf)
         self.params = self._with_impedance(params).to(device=device, dtype=dtype)
         self.chain = chain.to(dtype, device)
-        self.updatable = updatable
+        self.units, self.updatable = units, tuple(b for u in units for b in u.bodies)
         self.substeps = substeps
         self.dtype, self.device = dtype, device
         self.physics = Physics(self.scene, timestep=self.gains.period / substeps, device=device)
-        self.renderer = Renderer(self.scene, masks=updatable, moving=updatable, device=device)
+        masks = {u.name: u.bodies for u in units}
+        self.renderer = Renderer(self.scene, masks=masks, moving=self.updatable, device=device)
 
     def _with_impedance(self, params: Params) -> Params:
         """The arm's joints are springs to their set-points, with the controller's stiffness and damping."""
@@ -99,6 +101,27 @@ class Model:
         X = self.link_poses(twin)
         return {name: X[..., self.scene.link(name), :, :] for name in names or self.updatable}
 
+    def bodies_of(self, unit: Unit, X_WL: Tensor) -> tuple[Tensor, Tensor]:
+        """Of links X_WL (*batch, nl, 4, 4) the parent of a unit (*batch, 4, 4) and its bodies (*batch, m, 4, 4)."""
+        links = [self.scene.link(b) for b in unit.bodies]
+        return X_WL[..., int(self.scene.parent[links[0]]), :, :], X_WL[..., links, :, :]
+
+    def placed(self, unit: Unit, twin: Twin, X_WL: Tensor, X_PB: Tensor) -> Tensor:
+        """Where a unit's bodies (m, 4, 4) would be with X_PB (m, 4, 4) in their parents, their joints as they are in the twin,
+        whose links are at X_WL (nl, 4, 4)."""
+        X, X_WB = self.bodies_of(unit, X_WL)
+        turned = unit.relative(X, X_WB)
+        out = []
+        for body, now, new in zip(unit.bodies, turned, X_PB, strict=True):
+            moves = bool(self.scene.nd[self.scene.link(body)])
+            X = X @ (new @ lie.inverse(body_pose(self.scene, twin.params, body)) @ now if moves else new)
+            out.append(X)
+        return torch.stack(out)
+
+    def frames(self, X_WL: Tensor) -> Tensor:
+        """Where the units are (*batch, U, 4, 4), see Unit.frame, of links X_WL (*batch, nl, 4, 4)."""
+        return torch.stack([u.frame(self.bodies_of(u, X_WL)[1]) for u in self.units], -3)
+
     def render(self, twin: Twin, camera: Camera) -> RGBD:
         """What the camera would see of the twin."""
         return self.renderer.render(twin.params, self.link_poses(twin), camera)
@@ -112,6 +135,18 @@ def set_body_pose(scene: Scene, params: Params, name: str, X_PB: Tensor) -> Para
     p = params.link_p * (1 - one) + X_PB[..., None, :3, 3] * one
     R = params.link_R * (1 - one[..., None]) + X_PB[..., None, :3, :3] * one[..., None]
     return replace(params, link_p=p, link_R=R)
+
+
+def unit_poses(scene: Scene, params: Params, unit: Unit) -> Tensor:
+    """X_PB (*batch, m, 4, 4) of a unit's bodies in their parents, their joints at zero."""
+    return torch.stack([body_pose(scene, params, b) for b in unit.bodies], -3)
+
+
+def set_unit_poses(scene: Scene, params: Params, unit: Unit, X_PB: Tensor) -> Params:
+    """The parameters with a unit's bodies at X_PB (*batch, m, 4, 4) in their parents."""
+    for body, X in zip(unit.bodies, X_PB.unbind(-3), strict=True):
+        params = set_body_pose(scene, params, body, X)
+    return params
 
 
 def body_pose(scene: Scene, params: Params, name: str) -> Tensor:

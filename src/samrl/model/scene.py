@@ -63,6 +63,13 @@ class Scene:
     rest: np.ndarray
     timestep: float
 
+    def coordinates(self, name: str) -> tuple[slice, slice]:
+        """Where the joint of a body with one joint, or none, lies in q and in q̇."""
+        i = self.link(name)
+        first, dofs = int(self.q_adr[i]), int(self.nd[i])
+        numbers = {BALL: 4, FREE: 7}.get(int(self.joint_type[i]), dofs)
+        return slice(first, first + numbers), slice(int(self.v_adr[i]), int(self.v_adr[i]) + dofs)
+
     def link(self, name: str) -> int:
         """Index of a link by its body's name."""
         if name not in self.link_names:

@@ -7,7 +7,6 @@ import math
 import torch
 from torch import Tensor
 
-from samrl.core import lie
 from samrl.model.scene import Params
 from samrl.real2sim.problem import Problem, UpdateSettings
 
@@ -15,9 +14,9 @@ PATCH = 25.0  # pixels across that err together
 
 
 def fine(problem: Problem, X0: Tensor, s: UpdateSettings) -> tuple[Tensor, Params, Tensor, Tensor]:
-    """Descend the full loss from X0 (K, B, 4, 4), with the steps and rates of `s`. Returns the best poses met, the last
-    parameters with colours and light, and the losses at the start and at the best (K, B)."""
-    K, B = X0.shape[:2]
+    """Descend the full loss from X0 (K, N, 4, 4), with the steps and rates of `s`. Returns the best poses met, the last
+    parameters with colours and light, and the losses at the start and at the best (K, U)."""
+    K, B = len(X0), len(problem.units)
     params = problem.twin.params
     ng = len(params.color)
     free_colors = torch.stack(problem.geoms).any(0)[:, None].float()
@@ -32,7 +31,7 @@ def fine(problem: Problem, X0: Tensor, s: UpdateSettings) -> tuple[Tensor, Param
     plans = problem.plans(X0)
     for i in range(s.fine_steps + 1):
         pose, tint, light = x.split([6 * B, 3 * ng, 4], 1)
-        X = lie.retract(X0, pose.unflatten(1, (B, 6)))
+        X = problem.moved(X0, pose.unflatten(1, (B, 6)))
         moved = params.replace(
             color=each(params.color * (tint.unflatten(1, (ng, 3)) * free_colors).exp()),
             light_direction=each(params.light_direction + light[:, :3]),
@@ -43,7 +42,8 @@ def fine(problem: Problem, X0: Tensor, s: UpdateSettings) -> tuple[Tensor, Param
             if i == 0:
                 first, best, best_X = last.clone(), last.clone(), X.clone()
             better = last < best
-            best, best_X = torch.where(better, last, best), torch.where(better[..., None, None], X, best_X)
+            best = torch.where(better, last, best)
+            best_X = torch.where(better[:, problem.owner, None, None], X, best_X)
         if i == s.fine_steps:
             break
         (gradient,) = torch.autograd.grad(last.sum(), x)
@@ -72,11 +72,11 @@ class Adam:
 
 
 def match_colors(problem: Problem, X: Tensor, params: Params) -> Tensor:
-    """Logarithmic tints (K, ng, 3) that give each body the mean colour that its mask shows, at each start X (K, B, 4, 4)."""
+    """Logarithmic tints (K, ng, 3) that give each body the mean colour that its mask shows, at each start X (K, N, 4, 4)."""
     with torch.no_grad():
         image = problem.render(X, params)
     tint = torch.zeros(len(X), *params.color.shape)
-    for b, body in enumerate(problem.s.bodies):
+    for b, body in enumerate(problem.names):
         if not problem.seen[b]:
             continue
         real = (problem.masks[b][..., None] * problem.color).sum((0, 1, 2)) / problem.masks[b].sum().clamp_min(1e-3)
@@ -98,18 +98,18 @@ def colors_of(params: Params, found: Params, problem: Problem, best: Tensor) -> 
 
 
 def uncertainty(problem: Problem, X: Tensor, params: Params) -> tuple[dict[str, float], dict[str, list[float]]]:
-    """How sure the poses X (1, B, 4, 4) are, from this exposure alone. Returns, by body, the root mean square of what is left
+    """How sure the poses X (1, N, 4, 4) are, from this exposure alone. Returns, by unit, the root mean square of what is left
     in the masked images, and the pose's standard deviations (6) [m, rad] from the curvature of the squared residuals (Gauss-
     Newton: covariance = residual variance · inverse of JᵀJ, J by differences). A direction that the images do not show (the
     turn of a round peg about its axis) gets that of a turn by 90° or a shift by 10 cm. What is left comes from foreign shading,
     shadows and shapes, which cover patches rather than pixels: PATCH, their width, is set so that the standard deviations match
     the errors of development seeds 13-52 in PyBullet."""
-    B, step = X.shape[1], torch.tensor([1e-3] * 3 + [2e-2] * 3)
+    B, step = len(problem.units), torch.tensor([1e-3] * 3 + [2e-2] * 3)
     moves = torch.cat([torch.zeros(1, 6), torch.diag(step)])[:, None].expand(7, B, 6)  # all bodies at once: each has its mask
     with torch.no_grad():
-        image = problem.render(lie.retract(X.expand(len(moves), -1, -1, -1), moves), params)
+        image = problem.render(problem.moved(X.expand(len(moves), -1, -1, -1), moves), params)
     residual, spread = {}, {}
-    for b, body in enumerate(problem.s.bodies):
+    for b, body in enumerate(problem.names):
         if not problem.seen[b]:
             continue
         sim, real = image.masks[body], problem.masks[b]

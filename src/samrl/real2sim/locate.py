@@ -27,19 +27,19 @@ def locate(model: Model, twin: Twin, crops: Sequence[Crop], settings: UpdateSett
     X = coarse(problem, torch.cat([_turned(problem.X0[None], yaw) for yaw in settings.coarse_yaws]))
     X, params, _, last = fine(problem, _best_two(problem, X), far)
     best = last.argmin(0)
-    keep = torch.tensor(problem.seen)[:, None, None]
-    found = X[best, torch.arange(len(settings.bodies))]
-    new = put(model, twin, settings.bodies, torch.where(keep, found, problem.X0))
+    keep = torch.tensor(problem.seen)[problem.owner, None, None]
+    new = put(model, twin, problem.units, torch.where(keep, problem.picked(X, best), problem.X0))
     return new.replace(params=colors_of(new.params, params, problem, best))
 
 
 def again(problem: Problem, X: Tensor, params: Params, last: Tensor) -> tuple[Tensor, Params, Tensor]:
-    """Look once more, on the same crops, for bodies that do not look right at X (1, B, 4, 4), whose loss is `last` (1, B): a
+    """Look once more, on the same crops, for bodies that do not look right at X (1, N, 4, 4), whose loss is `last` (1, U): a
     block that is nearly square looks much alike after a quarter turn. Returns what was given and a second candidate:
-    poses (2, B, 4, 4), parameters and losses (2, B)."""
-    starts = coarse(problem, torch.cat([_turned(problem.known[None], yaw) for yaw in problem.s.doubt_yaws]), turn=False)
-    rough, _, _, loss = fine(problem, starts, _far(problem.s))
-    start = rough[loss.argmin(0), torch.arange(X.shape[1])][None]
+    poses (2, N, 4, 4), parameters and losses (2, U). What bends stays as it is."""
+    first = problem.bases(problem.known[None])
+    turned = [problem.based(X, _turned(first, yaw)) for yaw in problem.s.doubt_yaws]
+    rough, _, _, loss = fine(problem, coarse(problem, torch.cat(turned), turn=False), _far(problem.s))
+    start = problem.picked(rough, loss.argmin(0))[None]
     X2, params2, _, last2 = fine(problem, start, problem.s)
     both = {n: torch.cat([getattr(params, n), getattr(params2, n)]) for n in ("color", "light_direction", "ambient")}
     return torch.cat([X, X2]), params.replace(**both), torch.cat([last, last2])
@@ -51,15 +51,17 @@ def _far(settings: UpdateSettings) -> UpdateSettings:
 
 
 def coarse(problem: Problem, X: Tensor, turn: bool = True) -> Tensor:
-    """Move starts X (K, B, 4, 4) by the Earth Mover Distance: each step solves for the rigid motion that a fixed plan asks
-    for (weighted Procrustes, Kabsch 1976; the weights 1/distance make it the distance itself, not its square)."""
+    """Move the rigid bodies of starts X (K, N, 4, 4) by the Earth Mover Distance: each step solves for the rigid motion that a
+    fixed plan asks for (weighted Procrustes, Kabsch 1976; the weights 1/distance make it the distance itself, not its square)."""
     seen = torch.tensor([cloud is not None for cloud in problem.clouds])
     middle = torch.stack([torch.zeros(3) if cloud is None else cloud[1].mean(0) for cloud in problem.clouds])
     for _ in range(problem.s.coarse_steps):
         plans = problem.plans(X)
         nowhere = (seen & ~plans.known)[..., None]  # the start shows nothing where the body is: bring it there
-        p = torch.where(nowhere, middle, X[..., :3, 3])
-        X = torch.where(plans.known[..., None, None], _procrustes(plans, X, turn), lie.pose(X[..., :3, :3], p))
+        base = problem.bases(X)
+        p = torch.where(nowhere, middle, base[..., :3, 3])
+        base = torch.where(plans.known[..., None, None], _procrustes(plans, base, turn), lie.pose(base[..., :3, :3], p))
+        X = problem.based(X, base)
     return X
 
 
@@ -82,12 +84,12 @@ def _procrustes(plans: Transport, X: Tensor, turn: bool) -> Tensor:
 
 
 def _best_two(problem: Problem, X: Tensor) -> Tensor:
-    """The two best of the starts (K, B, 4, 4) for each body on its own: (2, B, 4, 4)."""
+    """The two best of the starts (K, N, 4, 4) for each unit on its own: (2, N, 4, 4)."""
     with torch.no_grad():
         tint = match_colors(problem, X, problem.twin.params)
         color = (problem.twin.params.color * tint.exp())[:, None].expand(-1, len(problem.crops), -1, -1)
         order = problem.loss(X, problem.twin.params.replace(color=color), problem.plans(X)).argsort(0)[:2]
-    return torch.stack([X[order[:, b], b] for b in range(X.shape[1])], 1)
+    return torch.stack([problem.picked(X, best) for best in order])
 
 
 def _turned(X: Tensor, yaw: float) -> Tensor:

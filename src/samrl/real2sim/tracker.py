@@ -11,11 +11,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from samrl.core import lie
 from samrl.core.camera import Camera, Roi
 from samrl.core.types import RGBD
 from samrl.core.world import World
-from samrl.model.model import Model, body_pose, set_body_pose
+from samrl.model.model import Model, set_unit_poses, unit_poses
 from samrl.model.scene import Twin
 from samrl.real2sim.frames import Crop, choose_roi, make_crop
 from samrl.real2sim.locate import locate
@@ -27,7 +26,7 @@ FAR_BELOW = -100.0  # where no camera looks [m]
 
 @dataclass(frozen=True)
 class Expectation:
-    """Where the twin expects a body: coverage and depth (H, W) [m], and how far it may be from there [m]."""
+    """Where the twin expects a unit: coverage and depth (H, W) [m], and how far it may be from there [m]."""
 
     mask: np.ndarray
     depth: np.ndarray
@@ -40,34 +39,35 @@ Segment = Callable[[RGBD, dict[str, Expectation], np.ndarray], RGBD]
 class Tracker:
     """Keeps a twin aligned through an episode.
 
-    A body that may be centimetres away is first located on a wide crop from several starts; then, as at every later step, each
-    body is aligned on a crop around it. Estimates of bodies that do not move in their parents are averaged over the steps, each
-    weighted by how many of the body's pixels were seen.
+    A rigid body that may be centimetres away is first located on a wide crop from several starts; then, as at every later step,
+    each unit is aligned on a crop around it. Estimates are of poses in the parents, and averaged over the steps, each weighted by
+    how many of the unit's pixels were seen.
 
     Args:
         camera: the whole native image's camera; its pose is set at each look.
-        known: body -> (about [m], about [rad]) how far it may be from its first estimate; bodies that are not named, and
-            those beyond NEAR, are located first.
-        segment: a mask source of one's own: (image, expectations, depth (H, W) [m] of what is none of the bodies) -> image with
+        known: unit -> (about [m], about [rad], and perhaps of its z axis [rad]) how far it may be from its first estimate; rigid
+            ones that are not named, and those beyond NEAR, are located first.
+        segment: a mask source of one's own: (image, expectations, depth (H, W) [m] of what is none of the units) -> image with
             its masks replaced; without it the world's masks are used.
     """
 
     WIDE, WIDE_SIZE, WIDE_PIXEL = 0.40, 96, 0.004  # the wide crop: metres across at least, pixels, metres a pixel
     FIRST_SIZE, LATER_SIZE, PIXEL = 96, 64, 0.0012  # the near crops: pixels at first and later, metres a pixel
-    NEAR = 0.010  # a body known this well needs no locating [m]
-    ANYWHERE = (math.inf, math.inf)  # how far a body may be of which that is not known [m, rad]
-    STRAY = 2.0  # times as far as a body may be from its first estimate, it is not, whatever an image seems to show
+    NEAR = 0.010  # a unit known this well needs no locating [m]
+    ANYWHERE = (math.inf, math.inf)  # how far a unit may be of which that is not known [m, rad]
+    STRAY = 2.0  # times as far as a unit may be from its first estimate, it is not, whatever an image seems to show
     MEMORY = 8.0  # at most so many full views count in the average
 
     def __init__(
         self, model: Model, camera: Camera, settings: UpdateSettings | None = None,
-        known: dict[str, tuple[float, float]] | None = None, segment: Segment | None = None,
+        known: dict[str, tuple[float, ...]] | None = None, segment: Segment | None = None,
     ) -> None:  # fmt: skip
         self.model, self.camera, self.known, self.segment = model, camera, known or {}, segment
-        self.first = settings or UpdateSettings(bodies=model.updatable)
+        self.first = settings or UpdateSettings()
+        self.units = {u.name: u for u in model.units}
         self.later = replace(self.first, fine_steps=6, rate_p=0.0005, rate_r=0.005, rate_color=0.02)
-        self.far = tuple(b for b in self.first.bodies if self.known.get(b, self.ANYWHERE)[0] > self.NEAR)
-        self.seen = dict.fromkeys(self.first.bodies, 0.0)
+        self.far = tuple(n for n, u in self.units.items() if not u.bends and self.known.get(n, self.ANYWHERE)[0] > self.NEAR)
+        self.seen = dict.fromkeys(self.units, 0.0)
         self.rest, self.pause = 0, 2  # exposures until doubted bodies are looked for again, and after the next failure
         self.nominal: dict[str, torch.Tensor] | None = None
 
@@ -76,7 +76,7 @@ class Tracker:
         self.camera = self.camera.at(torch.as_tensor(X_WC, dtype=torch.float64))
         times = {"look": 0.0, "update": 0.0}
         if self.nominal is None:
-            self.nominal = {b: body_pose(self.model.scene, twin.params, b) for b in self.first.bodies}
+            self.nominal = {n: unit_poses(self.model.scene, twin.params, u) for n, u in self.units.items()}
         if self.far:
             with timed(times, "look"):
                 images = world.look(X_WC, [self.wide_roi(twin)])
@@ -97,7 +97,7 @@ class Tracker:
         return [self.segment(image, *self.expected(twin, image)) for image in images]
 
     def expected(self, twin: Twin, image: RGBD) -> tuple[dict[str, Expectation], np.ndarray]:
-        """What the image's camera would see in the twin: each body as if those that are still to be located hid nothing, for
+        """What the image's camera would see in the twin: each unit as if those that are still to be located hid nothing, for
         nobody knows where they are; and the depth (H, W) [m] of what is none of the bodies, the arm above all, as if these were
         not there, 0 where there is nothing."""
         side = image.camera.width
@@ -105,16 +105,16 @@ class Tracker:
         camera = replace(image.camera, width=side // k, height=side // k, K=image.camera.K / k)
         grow = lambda x: x.numpy().repeat(k, 0).repeat(k, 1)  # noqa: E731
         expectations = {}
-        for body in self.first.bodies:
-            seen = self._without([b for b in self.far if b != body], twin, camera)
-            reach = self.known.get(body, (0.08, 1.0))[0]
-            expectations[body] = Expectation(grow(seen.masks[body]), grow(seen.depth), reach)
-        return expectations, grow(self._without(self.first.bodies, twin, camera).depth)
+        for name in self.units:
+            seen = self._without([n for n in self.far if n != name], twin, camera)
+            reach = self.known.get(name, (0.08, 1.0))[0]
+            expectations[name] = Expectation(grow(seen.masks[name]), grow(seen.depth), reach)
+        return expectations, grow(self._without(tuple(self.units), twin, camera).depth)
 
-    def _without(self, bodies: Sequence[str], twin: Twin, camera: Camera) -> RGBD:
-        """The twin as the camera would see it if these bodies were not there."""
+    def _without(self, names: Sequence[str], twin: Twin, camera: Camera) -> RGBD:
+        """The twin as the camera would see it if these units were not there."""
         X_WL = self.model.link_poses(twin).clone()
-        X_WL[[self.model.scene.link(b) for b in bodies], 2, 3] = FAR_BELOW
+        X_WL[[self.model.scene.link(b) for n in names for b in self.units[n].bodies], 2, 3] = FAR_BELOW
         with torch.no_grad():
             return self.model.renderer.render(twin.params, X_WL, camera)
 
@@ -129,19 +129,19 @@ class Tracker:
         return self.FIRST_SIZE if self.fresh else self.LATER_SIZE
 
     def wide_roi(self, twin: Twin) -> Roi:
-        """A region of the native image around all bodies as they are believed to be."""
-        middle = torch.stack([X[:3, 3] for X in self.model.poses(twin).values()]).mean(0).double()
+        """A region of the native image around all units as they are believed to be."""
+        middle = self.model.frames(self.model.link_poses(twin))[:, :3, 3].mean(0).double()
         return choose_roi(self.camera, middle, self.WIDE_SIZE, self.WIDE_PIXEL, self.WIDE)
 
     def rois(self, twin: Twin) -> list[Roi]:
         """Regions of the native image around each projected estimate."""
-        centers = [X[:3, 3].double() for X in self.model.poses(twin).values()]
+        centers = self.model.frames(self.model.link_poses(twin))[:, :3, 3].double()
         return [choose_roi(self.camera, p, self.size, self.PIXEL) for p in centers]
 
     def locate(self, twin: Twin, image: RGBD) -> Twin:
         """Bring far bodies near by a wide image."""
-        crop = make_crop(image, self.first.bodies, self.WIDE_SIZE, self.camera)
-        settings = replace(self.first, bodies=self.far, coarse_yaws=self.yaws())
+        crop = make_crop(image, tuple(self.units), self.WIDE_SIZE, self.camera)
+        settings = replace(self.first, units=self.far, coarse_yaws=self.yaws())
         return self.possible(twin, locate(self.model, twin, [crop], settings, self.priors(twin)))[0]
 
     def yaws(self) -> tuple[float, ...]:
@@ -155,11 +155,11 @@ class Tracker:
         return (*yaws, *more)
 
     def crops(self, images: Sequence[RGBD]) -> list[Crop]:
-        return [make_crop(image, self.first.bodies, self.size, self.camera) for image in images]
+        return [make_crop(image, tuple(self.units), self.size, self.camera) for image in images]
 
     def update(self, twin: Twin, images: Sequence[RGBD]) -> tuple[Twin, UpdateReport]:
         """Align the twin with near images."""
-        settings = self.first if self.fresh else self.later
+        settings = replace(self.first if self.fresh else self.later, suspects=self.far)  # from afar a quarter turn hardly shows
         if self.rest:  # it has been looked for again in vain
             settings = replace(settings, doubt=float("inf"))
         new, report = update(self.model, twin, self.crops(images), settings, self.priors(twin))
@@ -172,49 +172,49 @@ class Tracker:
         return self.average(twin, new, report), report
 
     def possible(self, old: Twin, new: Twin) -> tuple[Twin, tuple[str, ...]]:
-        """`new`, with the poses in `old` of bodies that it puts where they cannot be; and which those are."""
+        """`new`, with the poses in `old` of units that it puts where they cannot be; and which those are."""
         scene, params, strayed = self.model.scene, new.params, []
         assert self.nominal is not None
-        for body, X_PB in self.nominal.items():
-            far = body_pose(scene, new.params, body)[:3, 3] - X_PB[:3, 3]
-            if float(far.norm()) > self.STRAY * self.known.get(body, self.ANYWHERE)[0]:
-                params = set_body_pose(scene, params, body, body_pose(scene, old.params, body))
-                strayed.append(body)
+        for name, X_PB in self.nominal.items():
+            u = self.units[name]
+            far = u.between(X_PB, unit_poses(scene, new.params, u))[:3]
+            if float(far.norm()) > self.STRAY * self.known.get(name, self.ANYWHERE)[0]:
+                params = set_unit_poses(scene, params, u, unit_poses(scene, old.params, u))
+                strayed.append(name)
         return new.replace(params=params), tuple(strayed)
 
     def priors(self, twin: Twin) -> Priors:
-        """The first estimates, about where each body's parent is now, and how far from them the bodies may be; those of which
+        """The first estimates, about where each unit's parent is now, and how far from them the units may be; those of which
         that is not known, anywhere."""
-        X_WL, scene, priors = self.model.link_poses(twin), self.model.scene, {}
+        X_WL, priors = self.model.link_poses(twin), {}
         assert self.nominal is not None
-        for body, X_PB in self.nominal.items():
-            p, r = self.known.get(body, self.ANYWHERE)
-            parent = int(scene.parent[scene.link(body)])
-            priors[body] = Prior(X_WL[parent] @ X_PB, p, r)
+        for name, X_PB in self.nominal.items():
+            X_WB = self.model.placed(self.units[name], twin, X_WL, X_PB)
+            priors[name] = Prior(X_WB, *self.known.get(name, self.ANYWHERE))
         return priors
 
     def average(self, old: Twin, new: Twin, report: UpdateReport) -> Twin:
-        """Move each estimate only by the share that this view has in all that was seen of the body."""
+        """Move each estimate only by the share that this view has in all that was seen of the unit."""
         scene, params = self.model.scene, new.params
-        for body, pixels in report.visible.items():
-            if body in report.lost:
+        for name, pixels in report.visible.items():
+            if name in report.lost:
                 continue
-            if body in report.replaced:  # what was believed so far is no longer
-                self.seen[body] = 0.0
-            full = max(self.seen[body] / self.MEMORY, pixels)
-            self.seen[body] = min(self.seen[body] + pixels, self.MEMORY * full)
-            X_old, X_new = body_pose(scene, old.params, body), body_pose(scene, params, body)
-            share = pixels / self.seen[body]
-            params = set_body_pose(scene, params, body, lie.retract(X_old, share * lie.local(X_old, X_new)))
+            if name in report.replaced:  # what was believed so far is no longer
+                self.seen[name] = 0.0
+            full = max(self.seen[name] / self.MEMORY, pixels)
+            self.seen[name] = min(self.seen[name] + pixels, self.MEMORY * full)
+            u, share = self.units[name], pixels / self.seen[name]
+            X_old, X_new = unit_poses(scene, old.params, u), unit_poses(scene, params, u)
+            params = set_unit_poses(scene, params, u, u.turn(X_old, share * u.between(X_old, X_new)))
         return new.replace(params=params)
 
     def area(self) -> torch.Tensor:
-        """What of each body's surface the estimate rests on, as seen (B) [cm²]."""
-        return torch.tensor([self.seen[b] for b in self.first.bodies]) * (100 * self.PIXEL) ** 2
+        """What of each unit's surface the estimate rests on, as seen (U) [cm²]."""
+        return torch.tensor(list(self.seen.values())) * (100 * self.PIXEL) ** 2
 
     def pictures(self, images: Sequence[RGBD], before: Twin, after: Twin) -> dict[str, np.ndarray]:
         """uint8 pictures (H, W, 3), the crops of one look side by side at native resolution: world, twin before and after."""
-        crops = [make_crop(image, self.first.bodies, image.camera.width, self.camera) for image in images]
+        crops = [make_crop(image, tuple(self.units), image.camera.width, self.camera) for image in images]
         side = min(c.camera.width for c in crops)
 
         def draw(twin: Twin) -> list[np.ndarray]:

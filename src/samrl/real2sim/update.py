@@ -13,6 +13,7 @@ import torch
 
 from samrl.model.model import Model
 from samrl.model.scene import Twin
+from samrl.real2sim.curve import follow
 from samrl.real2sim.fine import colors_of, fine, uncertainty
 from samrl.real2sim.frames import Crop
 from samrl.real2sim.locate import again
@@ -47,28 +48,29 @@ def update(
     problem = Problem(model, twin, crops, settings, priors)
     message = _message(problem, settings)
     if not any(problem.seen):
-        return twin, UpdateReport(problem.visible, settings.bodies, 0.0, 0.0, message=message)
-    X, params, first, last = fine(problem, problem.X0[None], settings)
-    doubted = tuple(b for b, x in zip(settings.bodies, last[0].tolist(), strict=True) if x > settings.doubt)
-    best = torch.zeros(len(settings.bodies), dtype=torch.long)
+        return twin, UpdateReport(problem.visible, problem.names, 0.0, 0.0, message=message)
+    X, params, first, last = fine(problem, follow(problem, problem.X0)[None], settings)
+    losses = zip(problem.units, last[0].tolist(), strict=True)
+    doubted = tuple(u.name for u, x in losses if (x > settings.doubt or u.name in settings.suspects) and not u.bends)
+    best = torch.zeros(len(problem.units), dtype=torch.long)
     if doubted and settings.doubt_yaws:
         X, params, last = again(problem, X, params, last)
         best = last.argmin(0)
-    chosen, last = X[best, torch.arange(len(best))], last.amin(0)
-    keep = torch.tensor(problem.seen)[:, None, None]
-    new = put(model, twin, settings.bodies, torch.where(keep, chosen, problem.X0))
+    chosen, last = problem.picked(X, best), last.amin(0)
+    keep = torch.tensor(problem.seen)[problem.owner, None, None]
+    new = put(model, twin, problem.units, torch.where(keep, chosen, problem.X0))
     new = new.replace(params=colors_of(new.params, params, problem, best))
-    gone = tuple(b for b, seen in zip(settings.bodies, problem.seen, strict=True) if not seen)
+    gone = tuple(b for b, seen in zip(problem.names, problem.seen, strict=True) if not seen)
     report = UpdateReport(problem.visible, gone, float(first.sum()), float(last.sum()), message=message)
     report.doubted = doubted
-    report.replaced = tuple(b for b, k in zip(settings.bodies, best.tolist(), strict=True) if k)
+    report.replaced = tuple(b for b, k in zip(problem.names, best.tolist(), strict=True) if k)
     report.residual, report.spread = uncertainty(problem, chosen[None], new.params)
     report.seconds = time.perf_counter() - began
     return new, report
 
 
 def _message(problem: Problem, settings: UpdateSettings) -> str:
-    gone = [b for b, seen in zip(settings.bodies, problem.seen, strict=True) if not seen]
+    gone = [b for b, seen in zip(problem.names, problem.seen, strict=True) if not seen]
     if not gone:
         return "every body is in view."
     return f"{' and '.join(gone)} out of view (fewer than {settings.min_pixels:g} pixels): the last estimate is kept."

@@ -17,11 +17,12 @@ from samrl.core.world import World
 from samrl.learn.q_function import Situation
 from samrl.model.model import Command, Model
 from samrl.model.scene import Twin
+from samrl.model.units import Unit
 from samrl.real2sim.tracker import Segment, Tracker, timed
 from samrl.real2sim.update import UpdateReport
 from samrl.sim2real.agent import Agent
 from samrl.tasks.mjcf import to_mjcf
-from samrl.tasks.spec import chain_of
+from samrl.tasks.spec import SceneSpec, chain_of
 from samrl.tasks.task import Task
 
 
@@ -162,10 +163,16 @@ def make_model(task: Task, *, substeps: int | None = None, dtype: torch.dtype = 
     return Model(
         to_mjcf(spec),
         chain_of(spec, spec.actor),
-        spec.updatable,
+        units_of(spec),
         substeps=substeps or task.substeps,
         dtype=dtype,
     )
+
+
+def units_of(scene: SceneSpec) -> tuple[Unit, ...]:
+    """What the update may move in a scene; of several bodies in a unit the second tells how long segments are."""
+    length = lambda bodies: scene.body(bodies[1]).p[0] if len(bodies) > 1 else 0.0  # noqa: E731
+    return tuple(Unit(name, bodies, length(bodies)) for name, bodies in scene.units.items())
 
 
 def native_camera(task: Task, X_WC: np.ndarray) -> Camera:

@@ -5,7 +5,7 @@ Here, and nowhere before, the judge is asked."""
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,7 +22,7 @@ from samrl.model.model import Model
 from samrl.real2sim.tracker import Segment
 from samrl.sim2real.agent import Agent
 from samrl.sim2real.control_loop import Episode, Residual, StepRecord, run_episode
-from samrl.tasks.spec import Body
+from samrl.tasks.spec import Body, SceneSpec
 from samrl.tasks.task import Task
 
 SNAPSHOTS = (0, 4, 9, 14, 19, 24, 29, 39, 49, 59)  # control steps of which pictures are kept
@@ -134,7 +134,7 @@ def run_many(make: Make, seeds: Sequence[int], workers: int = 1) -> Generator[tu
 
 
 def _record(bench: Bench, episode: Episode, truths: Sequence[dict[str, np.ndarray]]) -> Record:
-    """One line of episodes.jsonl. `measures`: the task's, of the last state, vectors by their norm; `errors`: of each body's
+    """One line of episodes.jsonl. `measures`: the task's, of the last state, vectors by their norm; `errors`: of each unit's
     estimate before the first update, after it, and at the last one; `times`: seconds of each step's parts."""
     measures = _measures(bench.task, truths[-1])
     moments = {"before": (0, 0), "after": (1, 0), "last": (len(episode.poses) - 1, len(episode.poses) - 2)}
@@ -148,11 +148,8 @@ def _record(bench: Bench, episode: Episode, truths: Sequence[dict[str, np.ndarra
         "steps": len(episode.steps),
         "measures": {k: float(v if v.dim() == 0 else v.norm()) for k, v in measures.items()},
         "errors": {
-            body: {
-                name: pose_error(np.asarray(episode.poses[i][body]), truths[j][body], *symmetry(bench.task.scene.body(body)))
-                for name, (i, j) in moments.items()
-            }
-            for body in bench.task.scene.updatable
+            unit: {name: unit_error(bench.task.scene, bodies, episode.poses[i], truths[j]) for name, (i, j) in moments.items()}
+            for unit, bodies in bench.task.scene.units.items()
         },
         "views": [{"step": s.step, **s.told} for s in episode.steps if s.moved or s.told],
         "times": _times(episode.steps),
@@ -203,6 +200,19 @@ def symmetry(body: Body) -> tuple[int, bool]:
     """`fold`, and whether the body looks the same with its ends exchanged: a single round solid about its own origin."""
     folds = fold(body)
     return folds, folds == 0 and len(body.solids) == 1 and not any(body.solids[0].p)
+
+
+def unit_error(
+    scene: SceneSpec, bodies: Sequence[str], estimate: Mapping[str, Any], truth: Mapping[str, np.ndarray]
+) -> dict[str, float]:  # fmt: skip
+    """How far a unit's bodies in `estimate` are from those in `truth`: {"mm", "deg"}. Of a chain: the mean distance between two
+    places that are as far along it, and the angle between its last segments."""
+    X, Y = (np.stack([np.asarray(poses[b], float) for b in bodies]) for poses in (estimate, truth))
+    if len(bodies) == 1:
+        return pose_error(X[0], Y[0], *symmetry(scene.body(bodies[0])))
+    a, b = (np.concatenate([Z[1:, :3, 3], Z[-1:, :3, 3] + scene.body(bodies[1]).p[0] * Z[-1:, :3, 0]]) for Z in (X, Y))
+    angle = math.atan2(float(np.linalg.norm(np.cross(X[-1, :3, 0], Y[-1, :3, 0]))), float(X[-1, :3, 0] @ Y[-1, :3, 0]))
+    return {"mm": round(1000 * float(np.linalg.norm(a - b, axis=1).mean()), 4), "deg": round(math.degrees(angle), 4)}
 
 
 def pose_error(estimate: np.ndarray, truth: np.ndarray, folds: int, ends: bool = False) -> dict[str, float]:

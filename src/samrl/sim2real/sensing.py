@@ -14,6 +14,7 @@ from torch import Tensor
 from samrl.core.types import Observation
 from samrl.learn.expert import Expert
 from samrl.learn.sensing import error_in_camera, features, shown
+from samrl.model.model import Model, unit_poses
 from samrl.model.scene import Twin
 from samrl.real2sim.problem import put
 from samrl.real2sim.tracker import Tracker
@@ -29,8 +30,9 @@ def try_looks(world: TwinWorld, expert: Expert, seed: int, views: int) -> list[R
     """Let the expert, who knows the truth, act for a while in the episode of `seed`; then look from up to `views` views of the
     start distribution that the camera arm reaches, each time updating a fresh twin.
 
-    A row: seed; X_WC (4, 4); truth and found: true and estimated X_WB (B, 4, 4); counts: pixels that show each body, as 𝓜 draws
-    the truth; lost (B): the update kept what it had."""
+    A row: seed; X_WC (4, 4); truth and found: true and estimated poses (N, 4, 4) of the units' bodies in their parents, joints
+    included; parents, frames: (U, 4, 4) of the truth; counts: pixels that show each unit, as 𝓜 draws the truth; lost (U): the
+    update kept what it had."""
     rng = np.random.default_rng([seed, 7])
     observation = world.reset(seed)
     for _ in range(int(rng.integers(MOST_STEPS + 1))):
@@ -44,34 +46,44 @@ def _look(world: TwinWorld, expert: Expert, seed: int, observation: Observation,
     tracker = Tracker(model, native_camera(expert.task, X_WC), known=expert.task.known())
     twin, report, *_ = tracker.observe(world, start, X_WC)
     camera = torch.as_tensor(tracker.camera.X_WC, dtype=model.dtype)[None]
-    counts = shown(model, true.params, model.link_poses(true)[None], camera)[0]
-    stack = lambda t: torch.stack(list(model.poses(t).values())).double().numpy().round(7).tolist()  # noqa: E731
+    X_WL = model.link_poses(true)
+    counts = shown(model, true.params, X_WL[None], camera)[0]
+    parents = torch.stack([model.bodies_of(u, X_WL)[0] for u in model.units])
+    plain = lambda X: X.double().numpy().round(7).tolist()  # noqa: E731
     return {
-        "seed": seed, "X_WC": camera[0].double().numpy().round(7).tolist(), "truth": stack(true), "found": stack(twin),
-        "counts": counts.round().tolist(), "lost": [b in report.lost for b in model.updatable],
+        "seed": seed, "X_WC": plain(camera[0]), "truth": plain(_turned(model, true)), "found": plain(_turned(model, twin)),
+        "parents": plain(parents), "frames": plain(model.frames(X_WL)), "counts": counts.round().tolist(),
+        "lost": [u.name in report.lost for u in model.units],
     }  # fmt: skip
 
 
+def _turned(model: Model, twin: Twin) -> Tensor:
+    """Poses (N, 4, 4) of the units' bodies in their parents, joints included."""
+    X_WL = model.link_poses(twin)
+    return torch.cat([u.relative(*model.bodies_of(u, X_WL)) for u in model.units])
+
+
 def real_look(world: TwinWorld, expert: Expert, truth: Twin, X_WC: Tensor) -> Tensor | None:
-    """What `update` itself makes of one image, by a fresh tracker: X_WB (B, 4, 4) of a truth without batch, seen from X_WC
-    (4, 4). None where the camera arm cannot take the view, or the update loses a body. For rehearsals (learn/rehearsal.py)."""
+    """What `update` itself makes of one image, by a fresh tracker: poses (N, 4, 4) of the units' bodies in their parents, of a
+    truth without batch, seen from X_WC (4, 4). None where the camera arm cannot take the view, or the update loses a unit. For
+    rehearsals (learn/rehearsal.py)."""
     model, wanted = expert.model, X_WC.double().numpy()
-    world.pretend(truth)
+    world.pretend(model, truth)
     if not world.reach(wanted).ok:
         return None
     tracker = Tracker(model, native_camera(expert.task, wanted), known=expert.task.known())
     twin, report, *_ = tracker.observe(world, Twin(model.params, truth.state), wanted)
-    return None if report.lost else torch.stack(list(model.poses(twin).values()))
+    return None if report.lost else torch.cat([unit_poses(model.scene, twin.params, u) for u in model.units])
 
 
 def table(rows: Iterable[Row], expert: Expert) -> tuple[Tensor, Tensor, Tensor]:
-    """Rows as `learn.sensing.fit` takes them: features (n, B, 4), errors (n, B, 6), seen (n, B)."""
+    """Rows as `learn.sensing.fit` takes them: features (n, U, 4), errors (n, U, 6), seen (n, U)."""
     kept = list(rows)
     column = lambda name: torch.tensor([r[name] for r in kept], dtype=torch.float32)  # noqa: E731
-    X_WC, truth = column("X_WC"), column("truth")
-    round_body = [symmetry(expert.task.scene.body(b))[0] == 0 for b in expert.model.updatable]
-    error = error_in_camera(column("found"), truth, X_WC, round_body)
-    return features(column("counts"), truth, X_WC), error, column("lost") == 0
+    X_WC, units, scene = column("X_WC"), expert.model.units, expert.task.scene
+    whole = [not u.bends and symmetry(scene.body(u.bodies[0]))[0] == 0 for u in units]
+    error = error_in_camera(units, column("found"), column("truth"), column("parents"), X_WC, whole)
+    return features(column("counts"), column("frames"), X_WC), error, column("lost") == 0
 
 
 def _by_truth(world: TwinWorld, expert: Expert, observation: Observation) -> np.ndarray:
@@ -86,4 +98,5 @@ def _nominal(expert: Expert, observation: Observation) -> Twin:
 
 def _true(world: TwinWorld, expert: Expert, observation: Observation) -> Twin:
     poses = {b: X.to(expert.model.dtype) for b, X in world.poses().items()}
-    return put(expert.model, _nominal(expert, observation), tuple(poses), torch.stack(list(poses.values())))
+    X_WB = torch.stack([poses[b] for b in expert.model.updatable])
+    return put(expert.model, _nominal(expert, observation), expert.model.units, X_WB)

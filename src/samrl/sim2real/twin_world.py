@@ -14,7 +14,7 @@ from samrl.core import control
 from samrl.core.camera import Camera, Roi
 from samrl.core.errors import SamrlError, UnreachableError, check_finite
 from samrl.core.types import RGBD, ArmState, Capabilities, Observation, Reach, Transition
-from samrl.model.model import Model
+from samrl.model.model import Model, set_unit_poses, unit_poses
 from samrl.model.scene import Twin
 from samrl.sim2real.control_loop import make_model, native_camera
 from samrl.tasks.task import Task
@@ -82,11 +82,17 @@ class TwinWorld:
         self._carrier.start(torch.as_tensor(draw.views), self._q())
         return self._observe()
 
-    def pretend(self, truth: Twin) -> None:
-        """Go on from another truth: links where `truth` (no batch) has them. Paint, light and the sensor's errors stay."""
-        self._running()
-        own = self._twin.params.replace(link_p=truth.params.link_p, link_R=truth.params.link_R)
-        self._twin, self._command = Twin(own, truth.state), self._running().at_rest(truth.state)
+    def pretend(self, other: Model, truth: Twin) -> None:
+        """Go on from another truth: arm and units where `truth` (no batch), a twin of the model `other`, has them. Paint, light
+        and the sensor's errors stay, and so does what else moves."""
+        model, arm = self._running(), other.arm(truth.state)
+        params, state = self._twin.params, model.state(arm.q, arm.qd, self._twin.state)
+        for unit in model.units:
+            params = set_unit_poses(model.scene, params, unit, unit_poses(other.scene, truth.params, unit))
+            for body in unit.bodies:
+                (q, qd), (other_q, other_qd) = (m.scene.coordinates(body) for m in (model, other))
+                state.q[q], state.qd[qd] = truth.state.q[other_q], truth.state.qd[other_qd]
+        self._twin, self._command = Twin(params, state), model.at_rest(state)
 
     def reach(self, X_WC: np.ndarray) -> Reach:
         """Can the camera arm take the pose (4, 4)? Nothing moves."""

@@ -14,7 +14,7 @@ ALONG_X = (math.sqrt(0.5), 0.0, math.sqrt(0.5), 0.0)  # turns a solid's z axis t
 def chain(
     name: str, parent: str, p: tuple[float, ...], quat: tuple[float, ...], *, count: int, length: float, radius: float,
     density: float, joint: Ball, color: tuple[float, ...], friction: float = 0.3, contact: tuple[float, float] | None = None,
-    updatable: bool = False,
+    unit: str = "",
 ) -> tuple[Body, ...]:  # fmt: skip
     """A thread: `count` capsules in a row along x, each on a ball joint at the end of the one before; bodies are called name0,
     name1, ... The first sits in a clamp, where only half a segment bends: its joint is twice as stiff. With it a thread of six
@@ -25,6 +25,7 @@ def chain(
         length: of a segment [m]; radius [m]; density [kg/m³].
         joint: between two segments.
         friction, contact, color: of the capsules, see `Solid`.
+        unit: the name that the update knows it by; without one it stays as it is believed to be.
     """
     mass = density * math.pi * radius**2 * length
     across = mass * (3 * radius**2 + length**2) / 12
@@ -34,7 +35,7 @@ def chain(
         Body(
             f"{name}{i}", f"{name}{i - 1}" if i else parent, (length, 0.0, 0.0) if i else p, (1.0, 0.0, 0.0, 0.0) if i else quat,
             joint if i else clamp, mass, (length / 2, 0, 0), (mass * radius**2 / 2, across, across, 0, 0, 0), (solid,),
-            updatable=updatable,
+            updatable=bool(unit), unit=unit,
         )
         for i in range(count)
     )  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from samrl.tasks.spec import Ball, Body, CameraSpec, SceneSpec, Solid, chain_of,
 from samrl.tasks.task import Draw, Measures, Truth
 
 FRONT, REAR = 6, 18  # segments before and behind the fingers
+COARSE = 3  # segments behind the fingers in the twin: what hangs there does nothing
 SEGMENT, RADIUS, DENSITY = 0.150 / 24, 0.0008, 3100.0  # [m], [m], [kg/m³]: 39 mg a segment
 STIFFNESS, DAMPING = 1.6e-3, 4e-6  # of a joint: E·I = 1e-5 N m², the free end sags by 2 mm
 CALM = 4.0  # times as much damping as that has the twin, whose steps are long
@@ -27,22 +29,24 @@ EYE, WIRE, SHAFT = (0.0025, 0.0040), 0.0008, 0.0012  # half width and height of 
 EYE_P = (0.50, 0.0, 0.15)  # the eye's centre, nominal [m]
 NEEDLE = 0.060  # from the eye's centre to the stand [m]
 SUCCESS_DEPTH = 0.010
+UPRIGHT = 0.005  # how far a needle leans that stands on a table [rad]
+UNEVEN = 0.05  # rather more than gravity and stiffness may bend a joint more than the next but five [rad]
 STEEL, CLOTH, RED = (0.7, 0.7, 0.75), (0.3, 0.4, 0.6), (0.8, 0.2, 0.2)
 
 
-def scene() -> SceneSpec:
-    """The nominal scene, as the twin believes it before the first image. The needle's x axis is the way through its eye."""
+def scene(rear: int = COARSE) -> SceneSpec:
+    """The nominal scene, as the twin believes it before the first image, with so many segments behind the fingers. The needle's x
+    axis is the way through its eye."""
     actor_bodies, actor = panda(opening=RADIUS)
     carrier_bodies, carrier = rizon(*CARRIER_BASE, *HAND_EYE, CARRIER_HOME)
     grip = Body(
         "grip", actor.tool_parent, actor.tool_p, actor.tool_quat, mass=0.01, inertia=(1e-5,) * 3 + (0.0,) * 3, gravcomp=1.0
     )
-    thread = {
-        "length": SEGMENT, "radius": RADIUS, "density": DENSITY, "joint": Ball(STIFFNESS, CALM * DAMPING), "color": RED,
-        "contact": CONTACT,
-    }  # fmt: skip
-    front = chain("front", "grip", (0, 0, 0), (1.0, 0, 0, 0), count=FRONT, updatable=True, **thread)  # type: ignore[arg-type]
-    rear = chain("rear", "grip", (0, 0, 0), (0, 0, 0, 1.0), count=REAR, **thread)  # type: ignore[arg-type]
+    thread = partial(chain, parent="grip", p=(0, 0, 0), radius=RADIUS, density=DENSITY, color=RED, contact=CONTACT)
+    joint = lambda finer: Ball(finer * STIFFNESS, finer * CALM * DAMPING)  # noqa: E731
+    front = thread("front", quat=(1.0, 0, 0, 0), count=FRONT, length=SEGMENT, joint=joint(1), unit="thread")
+    finer = rear / REAR
+    back = thread("rear", quat=(0, 0, 0, 1.0), count=rear, length=SEGMENT / finer, joint=joint(finer))
     foot = EYE[1] + WIRE + SHAFT  # its round end begins in the wire, and leaves the eye free
     needle = Body(
         "needle", "world", EYE_P, updatable=True,
@@ -54,7 +58,7 @@ def scene() -> SceneSpec:
     )  # fmt: skip
     table = Body("table", solids=(Solid("plane", (1.5, 1.5), color=(0.5, 0.45, 0.4), collide=True),))
     return SceneSpec(
-        "needle-threading", (table, needle, *actor_bodies, grip, *front, *rear, *carrier_bodies), actor, carrier, CameraSpec(),
+        "needle-threading", (table, needle, *actor_bodies, grip, *front, *back, *carrier_bodies), actor, carrier, CameraSpec(),
         pairs=tuple((b.name, "needle") for b in front),
     )  # fmt: skip
 
@@ -87,12 +91,10 @@ class NeedleThreading:
     substeps: int = 100
     ranges: Ranges = field(default_factory=Ranges)
 
-    def known(self) -> dict[str, tuple[float, float]]:
+    def known(self) -> dict[str, tuple[float, ...]]:
         """How far [m, rad] bodies lie from where the twin first believes them."""
         r = self.ranges
-        return {"needle": (r.needle_xy, r.needle_yaw)} | {
-            f"front{i}": (r.bend, 2 * r.bend / SEGMENT / FRONT) for i in range(FRONT)
-        }
+        return {"needle": (r.needle_xy, r.needle_yaw, UPRIGHT), "thread": (r.bend, UNEVEN)}
 
     def shapes(self) -> dict[str, tuple[tuple[float, ...], tuple[float, ...]]]:
         return {}
@@ -122,14 +124,18 @@ class NeedleThreading:
         low, high = self.ranges.softness
         softness = float(low * (high / low) ** rng.uniform())
         needle, thread = (tuple(rng.uniform(0.15, 0.9, 3)) for _ in range(2))
-        true = self.scene
+        true = scene(REAR)
         for name, X in truth.poses.items():
             p, quat = pose_to(X[0])
             true = true.with_body(name, p=p, quat=quat)
+        turn = lie.pose(truth.poses["front1"][0, :3, :3], torch.zeros(3, dtype=torch.float64))
         for body in true.bodies:
             if isinstance(body.joint, Ball):
                 joint = Ball(softness * body.joint.stiffness, softness * body.joint.damping / CALM)
                 true = true.with_body(body.name, joint=joint, solids=(replace(body.solids[0], color=thread),))
+                if body.name not in truth.poses:  # behind the fingers it is bent as before them
+                    p, quat = pose_to(pose_of(body.p, body.quat) @ turn)
+                    true = true.with_body(body.name, p=p, quat=quat)
         solids = true.body("needle").solids
         true = true.with_body("needle", solids=(*solids[:-1], replace(solids[-1], color=needle)))
         return Draw(true, truth.q[0].numpy(), self.draw_views(rng), seed, {"softness": softness})
@@ -145,10 +151,10 @@ class NeedleThreading:
         joints = FRONT * (FRONT + 1) / 2  # a turn of 1 in every joint moves the free end by so many segments
         bend = amount / (SEGMENT * joints)
         turn = lie.exp_so3(torch.cat([twist / FRONT, bend * side.cos(), bend * side.sin()], -1))
-        for body in self.scene.bodies:
-            if isinstance(body.joint, Ball):
-                X_PB = pose_of(body.p, body.quat)
-                poses[body.name] = lie.pose(X_PB[:3, :3] @ turn, X_PB[:3, 3].expand(count, 3))
+        for name in self.scene.units["thread"]:
+            body = self.scene.body(name)
+            X_PB = pose_of(body.p, body.quat)
+            poses[name] = lie.pose(X_PB[:3, :3] @ turn, X_PB[:3, 3].expand(count, 3))
         return Truth(poses, self._starts(uniform(3)))
 
     def _starts(self, place: Tensor) -> Tensor:

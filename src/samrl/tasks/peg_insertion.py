@@ -109,7 +109,7 @@ class PegInsertion:
         ranges = Ranges(block_yaw=math.radians(90), slip=0.006, slip_tilt=math.radians(4))
         return PegInsertion("peg-insertion", scene(wall=True), ranges=ranges)
 
-    def known(self) -> dict[str, tuple[float, float]]:
+    def known(self) -> dict[str, tuple[float, ...]]:
         """How far [m, rad] bodies lie from where the twin first believes them, as the cell's engineer knows it."""
         r = self.ranges
         return {"block": (r.block_xy, r.block_yaw), "peg": (r.slip, r.slip_tilt)}

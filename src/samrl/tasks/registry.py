@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from samrl.core.errors import UnknownNameError
+from samrl.tasks.needle_threading import NeedleThreading
 from samrl.tasks.peg_insertion import PegInsertion
 from samrl.tasks.task import Task
 
-_TASKS: dict[str, Callable[[], Task]] = {"peg-insertion": PegInsertion.walled, "peg-insertion-open": PegInsertion}
+_TASKS: dict[str, Callable[[], Task]] = {
+    "peg-insertion": PegInsertion.walled, "peg-insertion-open": PegInsertion, "needle-threading": NeedleThreading,
+}  # fmt: skip
 
 
 def names() -> list[str]:

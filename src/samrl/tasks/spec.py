@@ -72,6 +72,7 @@ class Body:
         mass [kg], com (3) [m], inertia (6): Ixx Iyy Izz Ixy Ixz Iyz about the centre of mass [kg m²].
         gravcomp: share of gravity that the arm's controller compensates.
         updatable: it gets a mask, and the update may move it.
+        unit: what it is updated with, and shares its mask with: a chain. Its own name where not given.
     """
 
     name: str
@@ -85,6 +86,7 @@ class Body:
     solids: tuple[Solid, ...] = ()
     gravcomp: float = 0.0
     updatable: bool = False
+    unit: str = ""
 
 
 @dataclass(frozen=True)
@@ -140,6 +142,15 @@ class SceneSpec:
     @property
     def updatable(self) -> tuple[str, ...]:
         return tuple(b.name for b in self.bodies if b.updatable)
+
+    @property
+    def units(self) -> dict[str, tuple[str, ...]]:
+        """What is updated, each with a mask of its own: name -> bodies, from the parent outwards."""
+        found: dict[str, tuple[str, ...]] = {}
+        for b in self.bodies:
+            if b.updatable:
+                found[b.unit or b.name] = (*found.get(b.unit or b.name, ()), b.name)
+        return found
 
     def belongs_to(self, arm: Arm, body: str) -> bool:
         """Whether the body is a link of the arm, or fixed to one."""

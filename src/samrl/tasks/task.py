@@ -78,8 +78,9 @@ class Task(Protocol):
         """(*batch) boolean."""
         ...
 
-    def known(self) -> dict[str, tuple[float, float]]:
-        """Body -> how far its pose may be from where the twin first believes it: about [m] and [rad]."""
+    def known(self) -> dict[str, tuple[float, ...]]:
+        """Unit -> how far it may be from where the twin first believes it: about [m] and [rad], and, where it is known that it
+        leans less far than it is turned, of its z axis [rad]."""
         ...
 
     def shapes(self) -> dict[str, tuple[tuple[float, ...], tuple[float, ...]]]:

@@ -97,6 +97,6 @@ def make_renderer(parts: Sequence[Part], lighting: Lighting, focus: np.ndarray, 
     return GlRenderer(parts, lighting, focus, order)
 
 
-def belongs(parts: Sequence[Part], body: str) -> np.ndarray:
-    """(parts + 1) whether each part is the body's; the last, which index -1 takes, is not."""
-    return np.array([part.body == body for part in parts] + [False])
+def belongs(parts: Sequence[Part], bodies: Sequence[str]) -> np.ndarray:
+    """(parts + 1) whether each part is one of the bodies'; the last, which index -1 takes, is not."""
+    return np.array([part.body in bodies for part in parts] + [False])

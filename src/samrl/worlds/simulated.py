@@ -184,7 +184,8 @@ class SimulatedWorld:
         """A window of the native image, beyond whose border there is nothing."""
         color, depth = np.zeros((height, width, 3), np.float32), np.zeros((height, width), np.float32)
         valid = np.zeros((height, width), bool)
-        masks = {name: np.zeros((height, width), np.float32) for name in self.task.scene.updatable}
+        units = self.task.scene.units
+        masks = {name: np.zeros((height, width), np.float32) for name in units}
         K = camera.K - torch.tensor([0.0, 0.0, left, top], dtype=camera.K.dtype)
         l, t = max(left, 0), max(top, 0)
         r, b = min(left + width, camera.width), min(top + height, camera.height)
@@ -197,7 +198,7 @@ class SimulatedWorld:
             color[inside], depth[inside], valid[inside] = exposure.apply(picture, l, t)
             seen = picture.part[pad:-pad, pad:-pad]
             for name, mask in masks.items():
-                mask[inside] = belongs(self._renderer.parts, name)[seen]  # type: ignore[union-attr]
+                mask[inside] = belongs(self._renderer.parts, units[name])[seen]  # type: ignore[union-attr]
         return RGBD(color, depth, valid, masks, Camera(width, height, K, camera.X_WC.clone()))
 
 

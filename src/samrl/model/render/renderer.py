@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -30,7 +30,7 @@ class Renderer:
 
     Args:
         scene: structure; its visible geoms are drawn.
-        masks: names of the bodies that get a mask (31 at most).
+        masks: names of the bodies that get a mask (31 at most), or of masks with the bodies that they show.
         moving: names of the bodies whose poses get a gradient (default: all). Naming the few that move saves time: edges away
             from them are not smoothed.
         detail: factor on the number of segments of round solids.
@@ -42,7 +42,7 @@ class Renderer:
     """
 
     def __init__(
-        self, scene: Scene, *, masks: Sequence[str] = (), moving: Sequence[str] | None = None,
+        self, scene: Scene, *, masks: Sequence[str] | Mapping[str, Sequence[str]] = (), moving: Sequence[str] | None = None,
         detail: float = 1.0, near: float = 0.01, background: tuple[float, float, float] = (0.0, 0.0, 0.0),
         threads: int = 2, device: str | torch.device = "cpu", mean_depth: bool = False,
     ) -> None:  # fmt: skip
@@ -53,8 +53,9 @@ class Renderer:
         mesh, T, normals = scene_mesh(scene, detail)
         link = scene.geom_link.astype(np.int32)
         bits = np.zeros(len(link), np.int32)
-        for i, name in enumerate(masks):
-            bits |= (link == scene.link(name)).astype(np.int32) << i
+        shown = masks if isinstance(masks, Mapping) else {name: (name,) for name in masks}
+        for i, bodies in enumerate(shown.values()):
+            bits |= np.isin(link, [scene.link(b) for b in bodies]).astype(np.int32) << i
         moves = np.ones(len(link), bool) if moving is None else np.isin(link, [scene.link(n) for n in moving])
         self.mesh = DeviceMesh(mesh, self.settings, link, moves, bits, len(masks))
         self.subject = SolidSubject(self.mesh, _solids(self.mesh, scene, T, normals))

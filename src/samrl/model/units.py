@@ -1,0 +1,113 @@
+"""What an update may move, and how: each unit by six numbers, whether it is a rigid body or a chain of bodies that bends."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from samrl.core import lie
+
+ALONG_X = ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (-1.0, 0.0, 0.0))  # axes of a frame whose z runs along x
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One body, or a chain of equal segments along their x axes, each in the one before. A tangent vector d (*batch, 6) moves it:
+
+    a body by translation [m] and rotation vector [rad] of its frame in its parent's axes (lie.retract);
+    a chain, in the parent's axes too, by the way of its free end [m], if all joints bend alike, and by a rotation vector [rad]
+    that is added to that of the last joint, taken from that of the first, and in between grows evenly.
+
+    Attributes:
+        name: also that of its mask.
+        bodies: names, from the parent outwards.
+        length: of a segment [m]; 0 for a body.
+    """
+
+    name: str
+    bodies: tuple[str, ...]
+    length: float = 0.0
+
+    @property
+    def bends(self) -> bool:
+        return self.length > 0
+
+    def turn(self, X_PB: Tensor, d: Tensor) -> Tensor:
+        """Poses X_PB (*batch, m, 4, 4) of the bodies in their parents, moved by d (*batch, 6)."""
+        if not self.bends:
+            return lie.retract(X_PB[..., 0, :, :], d)[..., None, :, :]
+        turns = lie.exp_so3(self._angles(X_PB, d))
+        return lie.pose(turns @ X_PB[..., :3, :3], X_PB[..., :3, 3])
+
+    def between(self, X_PB: Tensor, Y_PB: Tensor) -> Tensor:
+        """The d (*batch, 6) that moves X_PB to Y_PB (*batch, m, 4, 4), or of chains as near to it as may be."""
+        if not self.bends:
+            return lie.local(X_PB[..., 0, :, :], Y_PB[..., 0, :, :])
+        w = lie.log_so3(Y_PB[..., :3, :3] @ X_PB[..., :3, :3].mT)
+        first = X_PB[..., :1, :3, :3]
+        w = torch.cat([w[..., :1, :], (first @ w[..., 1:, :, None])[..., 0]], -2)  # all in the parent's axes
+        s = self._places(w)
+        tip = torch.linalg.cross(w.mean(-2), X_PB[..., 0, :3, 0].expand_as(w[..., 0, :]), dim=-1) * self._reach
+        return torch.cat([tip, (s * w).sum(-2) / s.square().sum()], -1)
+
+    def carry(self, X_WP: Tensor, X_WB: Tensor, d: Tensor) -> Tensor:
+        """Bodies at X_WB (*batch, m, 4, 4), where joints may have moved them, in a parent at X_WP (*batch, 4, 4), moved by d
+        (*batch, 6): of a body in the world's axes, of a chain in its parent's."""
+        if not self.bends:
+            return lie.retract(X_WB[..., 0, :, :], d)[..., None, :, :]
+        X_PB = self.turn(self.relative(X_WP, X_WB), d)
+        out = [X_WP]
+        for i in range(len(self.bodies)):
+            out.append(out[-1] @ X_PB[..., i, :, :])
+        return torch.stack(out[1:], -3)
+
+    def relative(self, X_WP: Tensor, X_WB: Tensor) -> Tensor:
+        """Bodies at X_WB (*batch, m, 4, 4), each in the one before, the first in X_WP (*batch, 4, 4)."""
+        before = torch.cat([X_WP[..., None, :, :], X_WB[..., :-1, :, :]], -3)
+        return lie.inverse(before) @ X_WB
+
+    def frame(self, X_WB: Tensor) -> Tensor:
+        """Where the unit is (*batch, 4, 4): a body's own frame; a chain's free end, z along its last segment."""
+        last = X_WB[..., -1, :, :]
+        if not self.bends:
+            return last
+        tip = lie.pose(last.new_tensor(ALONG_X), last.new_tensor([self.length, 0.0, 0.0]))
+        return last @ tip
+
+    @property
+    def _reach(self) -> float:
+        """How far the free end goes if every joint turns by a radian, all small [m]."""
+        m = len(self.bodies)
+        return self.length * m * (m + 1) / 2
+
+    def _places(self, like: Tensor) -> Tensor:
+        """(m, 1) of the joints: -1 the first, 1 the last."""
+        return torch.linspace(-1.0, 1.0, len(self.bodies), dtype=like.dtype, device=like.device)[:, None]
+
+    def _angles(self, X_PB: Tensor, d: Tensor) -> Tensor:
+        """Rotation vectors (*batch, m, 3) of the joints, each in its own parent's axes."""
+        w = torch.linalg.cross(X_PB[..., 0, :3, 0].expand_as(d[..., :3]), d[..., :3], dim=-1) / self._reach
+        w = w[..., None, :] + self._places(w) * d[..., None, 3:]
+        first = X_PB[..., :1, :3, :3]
+        rest = (first.mT @ w[..., 1:, :, None])[..., 0]  # a chain is nearly straight: all axes but the parent's are alike
+        return torch.cat([w[..., :1, :], rest], -2)
+
+
+def turn(units: Sequence[Unit], X_PB: Tensor, d: Tensor) -> Tensor:
+    """Unit.turn of all units: their bodies' poses X_PB (*batch, N, 4, 4), d (*batch, U, 6)."""
+    parts = X_PB.split([len(u.bodies) for u in units], -3)
+    return torch.cat([u.turn(X, by) for u, X, by in zip(units, parts, d.unbind(-2), strict=True)], -3)
+
+
+def between(units: Sequence[Unit], X_PB: Tensor, Y_PB: Tensor) -> Tensor:
+    """Unit.between of all units: their bodies' poses (*batch, N, 4, 4) -> (*batch, U, 6)."""
+    pairs = zip(*(Z.split([len(u.bodies) for u in units], -3) for Z in (X_PB, Y_PB)), strict=True)
+    return torch.stack([u.between(X, Y) for u, (X, Y) in zip(units, pairs, strict=True)], -2)
+
+
+def rigid(names: Sequence[str]) -> tuple[Unit, ...]:
+    """Each body a unit of its own."""
+    return tuple(Unit(name, (name,)) for name in names)
