@@ -16,7 +16,7 @@ from samrl.core.types import RGBD, Observation, Transition
 from samrl.core.world import World
 from samrl.learn.q_function import Situation
 from samrl.model.model import Command, Model
-from samrl.model.scene import Twin
+from samrl.model.scene import Params, Twin
 from samrl.model.units import Unit
 from samrl.real2sim.tracker import Segment, Tracker, timed
 from samrl.real2sim.update import UpdateReport
@@ -24,6 +24,8 @@ from samrl.sim2real.agent import Agent
 from samrl.tasks.mjcf import to_mjcf
 from samrl.tasks.spec import SceneSpec, chain_of
 from samrl.tasks.task import Task
+
+SETTLE = 3  # control periods
 
 
 @dataclass(frozen=True)
@@ -83,8 +85,7 @@ class Loop:
         """A new episode."""
         self.observation = self.world.reset(seed)
         self.agent.begin(seed)
-        arm = torch.as_tensor(self.observation.arm.q, dtype=self.model.dtype)
-        self.before = self.twin = Twin(self.model.params, self.model.state(arm))
+        self.before = self.twin = settled(self.model, self.model.params, torch.as_tensor(self.observation.arm.q))
         camera = native_camera(self.task, self.observation.X_WC)
         self.tracker = Tracker(self.model, camera, known=self.task.known(), segment=self.segment)
         self.step = 0
@@ -167,6 +168,18 @@ def make_model(task: Task, *, substeps: int | None = None, dtype: torch.dtype = 
         substeps=substeps or task.substeps,
         dtype=dtype,
     )
+
+
+def settled(model: Model, params: Params, q: Tensor) -> Twin:
+    """A twin with the arm at q (n), still, and what moves beside it as it hangs after SETTLE control periods."""
+    twin = Twin(params, model.state(q))
+    if model.scene.nv == len(q):
+        return twin
+    command = model.at_rest(twin.state)
+    with torch.no_grad():
+        for _ in range(SETTLE):
+            twin, _ = model.step(twin, command, twin.state.q.new_zeros(6))
+    return twin.replace(state=model.state(q, None, twin.state))
 
 
 def units_of(scene: SceneSpec) -> tuple[Unit, ...]:

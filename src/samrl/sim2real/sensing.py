@@ -18,7 +18,7 @@ from samrl.model.model import Model, unit_poses
 from samrl.model.scene import Twin
 from samrl.real2sim.problem import put
 from samrl.real2sim.tracker import Tracker
-from samrl.sim2real.control_loop import command_of, native_camera
+from samrl.sim2real.control_loop import command_of, native_camera, settled
 from samrl.sim2real.evaluate import symmetry
 from samrl.sim2real.twin_world import TwinWorld
 
@@ -93,7 +93,7 @@ def _by_truth(world: TwinWorld, expert: Expert, observation: Observation) -> np.
 
 
 def _nominal(expert: Expert, observation: Observation) -> Twin:
-    return Twin(expert.model.params, expert.model.state(torch.as_tensor(observation.arm.q)))
+    return settled(expert.model, expert.model.params, torch.as_tensor(observation.arm.q))
 
 
 def _true(world: TwinWorld, expert: Expert, observation: Observation) -> Twin:

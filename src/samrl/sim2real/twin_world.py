@@ -16,7 +16,7 @@ from samrl.core.errors import SamrlError, UnreachableError, check_finite
 from samrl.core.types import RGBD, ArmState, Capabilities, Observation, Reach, Transition
 from samrl.model.model import Model, set_unit_poses, unit_poses
 from samrl.model.scene import Twin
-from samrl.sim2real.control_loop import make_model, native_camera
+from samrl.sim2real.control_loop import make_model, native_camera, settled
 from samrl.tasks.task import Task
 
 
@@ -76,7 +76,7 @@ class TwinWorld:
         params = replace(
             params, light_direction=light, ambient=torch.full((3,), ambient), diffuse=torch.full((3,), 1 - ambient)
         )  # fmt: skip
-        self._twin = Twin(params, self._model.state(torch.as_tensor(draw.q_start)))
+        self._twin = settled(self._model, params, torch.as_tensor(draw.q_start))
         self._command = self._model.at_rest(self._twin.state)
         self._noise, self._exposures, self._time = self._sensor(seed), 0, 0.0
         self._carrier.start(torch.as_tensor(draw.views), self._q())

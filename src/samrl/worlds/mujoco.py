@@ -58,8 +58,8 @@ class MuJoCoEngine:
         return bare, loaded - bare
 
     def _bias(self, model: mujoco.MjModel, data: mujoco.MjData) -> np.ndarray:
-        """Torques (7) that hold a model still at the measured joint angles."""
-        data.qpos[:] = self._data.qpos
+        """Torques (7) that hold a model still with the arm at the measured joint angles, and all else at its reference."""
+        data.qpos[: self._arm] = self._data.qpos[: self._arm]
         mujoco.mj_kinematics(model, data)
         mujoco.mj_comPos(model, data)
         out = np.zeros(model.nv)
