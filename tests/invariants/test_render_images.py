@@ -144,6 +144,13 @@ def test_a_crop_is_the_crop_of_the_whole_image():
         assert same.float().mean() > 0.998  # a sample exactly on an edge may fall either way
 
 
+def test_a_mask_of_several_bodies_is_the_sum_of_theirs():
+    scene, params = small_scene()
+    draw = lambda masks: Renderer(scene, masks=masks).render(params, small_poses(), small_camera()).masks  # noqa: E731
+    each, both = draw(["block", "peg"]), draw({"both": ("block", "peg"), "peg": ("peg",)})
+    assert torch.allclose(both["both"], each["block"] + each["peg"], atol=1e-5) and torch.equal(both["peg"], each["peg"])
+
+
 def test_links_name_what_is_seen():
     scene, params = small_scene()
     image, links = Renderer(scene, masks=["block", "peg"]).render_links(params, small_poses(), small_camera())

@@ -11,10 +11,9 @@ import torch
 from torch import Tensor
 
 from samrl.core import lie
-from samrl.core.camera import viewpoint
 from samrl.core.errors import UnreachableError
+from samrl.tasks import cell
 from samrl.tasks.elements import chain, ring
-from samrl.tasks.peg_insertion import CARRIER_BASE, CARRIER_HOME, HAND_EYE
 from samrl.tasks.robots import panda, rizon
 from samrl.tasks.spec import Ball, Body, CameraSpec, SceneSpec, Solid, chain_of, pose_of, pose_to
 from samrl.tasks.task import Draw, Measures, Truth
@@ -38,7 +37,7 @@ def scene(rear: int = COARSE) -> SceneSpec:
     """The nominal scene, as the twin believes it before the first image, with so many segments behind the fingers. The needle's x
     axis is the way through its eye."""
     actor_bodies, actor = panda(opening=RADIUS)
-    carrier_bodies, carrier = rizon(*CARRIER_BASE, *HAND_EYE, CARRIER_HOME)
+    carrier_bodies, carrier = rizon(*cell.CARRIER_BASE, *cell.HAND_EYE, cell.CARRIER_HOME)
     grip = Body(
         "grip", actor.tool_parent, actor.tool_p, actor.tool_quat, mass=0.01, inertia=(1e-5,) * 3 + (0.0,) * 3, gravcomp=1.0
     )
@@ -76,6 +75,7 @@ class Ranges:
     view_yaw: float = math.radians(85)
     view_pitch: tuple[float, float] = (math.radians(5), math.radians(75))
     view_radius: tuple[float, float] = (0.25, 0.60)
+    view_aside: float = 0.03
 
 
 @dataclass(frozen=True)
@@ -107,15 +107,11 @@ class NeedleThreading:
         return torch.tensor(EYE_P, dtype=torch.float64) - torch.tensor([0.03, 0.0, 0.0], dtype=torch.float64)
 
     def view_ranges(self) -> tuple[tuple[float, float], tuple[float, float], tuple[float, float]]:
-        r = self.ranges
-        return (-r.view_yaw, r.view_yaw), r.view_pitch, r.view_radius
+        return cell.view_ranges(self.ranges)
 
     def draw_views(self, rng: np.random.Generator, count: int = 64) -> np.ndarray:
         """Camera poses (count, 4, 4) uniform in yaw, pitch and radius about a point near the eye."""
-        r = self.ranges
-        column = lambda low, high: torch.from_numpy(rng.uniform(low, high, count))  # noqa: E731
-        target = self.look_at() + torch.from_numpy(rng.uniform(-0.03, 0.03, (count, 3)))
-        return viewpoint(target, column(-r.view_yaw, r.view_yaw), column(*r.view_pitch), column(*r.view_radius)).numpy()
+        return cell.draw_views(self.ranges, self.look_at(), rng, count)
 
     def draw(self, seed: int) -> Draw:
         """The hidden truth: needle, the thread's shape and stiffness, colours, start of the arm, starts of the camera."""
@@ -182,7 +178,7 @@ class NeedleThreading:
         share = torch.arange(1, 5, dtype=ends.dtype, device=ends.device) / 4
         points = ends[..., :-1, None, :] + share[:, None] * (ends[..., 1:, None, :] - ends[..., :-1, None, :])
         near = torch.exp(-((points[..., 0] / 0.004) ** 2))
-        aside = _smooth_norm(points[..., 1:] / points.new_tensor(EYE), 0.07) - 0.7  # 0 a little inside the ellipse
+        aside = cell.smooth_norm(points[..., 1:] / points.new_tensor(EYE), 0.07) - 0.7  # 0 a little inside the ellipse
         beside = (near * torch.nn.functional.softplus(aside / 0.17) * 0.17 * 0.003).sum((-1, -2))
         return {"tip": ends[..., -1, :], "direction": direction, "beside": beside, "inside": _inside(ends)}
 
@@ -198,7 +194,7 @@ class NeedleThreading:
         missing = SUCCESS_DEPTH + 0.005 - tip[..., 0]
         soft = lambda x: torch.nn.functional.softplus(x / 0.001) * 0.001  # noqa: E731
         along = soft(missing) + soft(-missing - 0.010)
-        lateral, lean = _smooth_norm(tip[..., 1:], 0.0005), _smooth_norm(0.02 * measures["direction"], 0.0005)
+        lateral, lean = cell.smooth_norm(tip[..., 1:], 0.0005), cell.smooth_norm(0.02 * measures["direction"], 0.0005)
         return (2 * lateral + along + lean + measures["beside"]) / 0.01
 
     def errors(self, poses: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -207,10 +203,6 @@ class NeedleThreading:
         X_WN, last = poses["needle"], poses[f"front{FRONT - 1}"]
         tip = last[..., :3, 3] + SEGMENT * last[..., :3, 0]
         return tip - X_WN[..., :3, 3], torch.linalg.cross(last[..., :3, 0], X_WN[..., :3, 0])
-
-
-def _smooth_norm(v: Tensor, width: float) -> Tensor:
-    return ((v * v).sum(-1) + width**2).sqrt() - width
 
 
 def _inside(ends: Tensor) -> Tensor:

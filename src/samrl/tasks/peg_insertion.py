@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from samrl.core import lie
-from samrl.core.camera import viewpoint
 from samrl.core.errors import UnreachableError
+from samrl.tasks import cell
 from samrl.tasks.robots import panda, rizon
 from samrl.tasks.spec import Body, CameraSpec, SceneSpec, Solid, chain_of, pose_of, pose_to
 from samrl.tasks.task import Draw, Measures, Truth
@@ -24,16 +24,11 @@ GRASP_P = (0.0, 0.0, 0.020)  # centre of the peg in the tool's frame, nominal gr
 SUCCESS_DEPTH = 0.015
 WALL = (0.115, 0.110, 0.260)  # its distance from the hole's axis, half its width, its height above the block's top [m]
 
-# Where the camera arm stands and how it holds its camera: calibrated once, settings of the cell.
-CARRIER_BASE = ((1.15, 0.0, 0.0), (0.0, 0.0, 0.0, 1.0))
-HAND_EYE = ((0.055, 0.0, 0.030), (1.0, 0.0, 0.0, 0.0))
-CARRIER_HOME = (0.0, -0.7, 0.0, 1.57, 0.0, 0.6, 0.0)
-
 
 def scene(hole_radius: float = HOLE_RADIUS, chamfer: float = HOLE_CHAMFER, wall: bool = False) -> SceneSpec:
     """The nominal scene, as the twin believes it before the first image."""
     actor_bodies, actor = panda()
-    carrier_bodies, carrier = rizon(*CARRIER_BASE, *HAND_EYE, CARRIER_HOME)
+    carrier_bodies, carrier = rizon(*cell.CARRIER_BASE, *cell.HAND_EYE, cell.CARRIER_HOME)
     across = PEG_MASS * (3 * PEG_RADIUS**2 + (2 * PEG_HALF_LENGTH) ** 2) / 12
     along = PEG_MASS * PEG_RADIUS**2 / 2
     peg = Body(
@@ -125,8 +120,7 @@ class PegInsertion:
 
     def view_ranges(self) -> tuple[tuple[float, float], tuple[float, float], tuple[float, float]]:
         """Intervals of yaw, pitch [rad] and radius [m] about `look_at` that cameras start in."""
-        r = self.ranges
-        return (-r.view_yaw, r.view_yaw), r.view_pitch, r.view_radius
+        return cell.view_ranges(self.ranges)
 
     def look_at(self) -> Tensor:
         return torch.tensor([BLOCK_P[0], BLOCK_P[1], BLOCK_P[2] + BLOCK_HALF[2] + 0.045], dtype=torch.float64)
@@ -183,10 +177,7 @@ class PegInsertion:
 
     def draw_views(self, rng: np.random.Generator, count: int = 64) -> np.ndarray:
         """Camera poses (count, 4, 4) uniform in yaw, pitch and radius about a point near the nominal hole."""
-        r = self.ranges
-        column = lambda low, high: torch.from_numpy(rng.uniform(low, high, count))  # noqa: E731
-        target = self.look_at() + torch.from_numpy(rng.uniform(-r.view_aside, r.view_aside, (count, 3)))
-        return viewpoint(target, column(-r.view_yaw, r.view_yaw), column(*r.view_pitch), column(*r.view_radius)).numpy()
+        return cell.draw_views(self.ranges, self.look_at(), rng, count)
 
     def measures(self, poses: dict[str, Tensor]) -> Measures:
         """Peg against hole, from X_WB of "block" and "peg":
@@ -217,13 +208,9 @@ class PegInsertion:
         """How far the state is from success: lateral and vertical distance and tilt (as motion of the peg's far end), each
         as a smooth norm that is linear far away and round within a millimetre. [in units of 10 mm]"""
         missing = torch.nn.functional.softplus((SUCCESS_DEPTH + 0.005 - measures["depth"]) / 0.001) * 0.001
-        lateral = _smooth_norm(measures["lateral"])
-        tilt = _smooth_norm(measures["tilt"] * 2 * PEG_HALF_LENGTH)
+        lateral = cell.smooth_norm(measures["lateral"], 0.0005)
+        tilt = cell.smooth_norm(measures["tilt"] * 2 * PEG_HALF_LENGTH, 0.0005)
         return (2.0 * lateral + missing + tilt) / 0.01
-
-
-def _smooth_norm(v: Tensor, width: float = 0.0005) -> Tensor:
-    return ((v * v).sum(-1) + width**2).sqrt() - width
 
 
 def _recolor(true: SceneSpec, rng: np.random.Generator) -> SceneSpec:
