@@ -6,7 +6,7 @@ no gradient), as ratios in one process.
 task: Panda, peg and block of Peg-Insertion, far apart; MuJoCo sees a plain box where the twin sees a block with a hole.
 arm: seven hinges under impedance press a sole with eight balls on a table: eight contacts.
 chain: thirty capsules on ball joints fall freely (90 degrees of freedom).
-thread: a gripped thread of thirty capsules lies on the floor (93 degrees of freedom), with a contact at each capsule's end.
+thread: a gripped thread of thirty links on ball joints lies on the floor (93 degrees of freedom), with a contact at each.
 Each finds its own contacts; their number at the end is printed, and how far apart the last links then are: nothing where nothing
 touches, up to a millimetre where contact is compliant in two ways. Steps are 2 ms, of the thread 1 ms."""
 
@@ -87,7 +87,7 @@ def chain() -> Problem:
 def thread() -> Problem:
     hand = "".join(f'<joint type="slide" axis="{a}" stiffness="20" damping=".5"/>' for a in ("1 0 0", "0 1 0", "0 0 1"))
     joint = '<joint type="ball" stiffness="1e-4" damping="4e-6"/>'
-    link = joint + '<geom type="capsule" fromto="0 0 0 .01 0 0" size=".001" density="1100" contype="2" conaffinity="1"/>'
+    link = joint + '<geom type="sphere" pos=".01 0 0" size=".001" mass="3.9e-5" contype="2" conaffinity="1"/>'
     text = f'<body pos="0 0 .001">{hand}<geom type="sphere" size=".004" mass=".02" contype="0" conaffinity="0" pos="0 0 .01"/>'
     text += "".join(f'<body pos="{0.01 * (i > 0)} 0 0">{link}' for i in range(30)) + "</body>" * 31
     return problem(mjcf(0.001, '<geom type="plane" size="1 1 .1" conaffinity="2"/>' + text))

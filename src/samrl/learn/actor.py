@@ -70,7 +70,7 @@ class Eye:
 
     def __init__(self, model: Model, task: Task) -> None:
         self.model, self.task, self.tip_E = model, task, task.tip().to(model.dtype)
-        self.renderer = Renderer(model.scene, device=model.device, mean_depth=True)
+        self.renderer = Renderer(model.scene, detail=model.detail, device=model.device, mean_depth=True)
 
     def see(self, twin: Twin, command: Command, X_WC: Tensor) -> Sight:
         """The sight of a batch of situations (n) by cameras (n, 4, 4); differentiable in the camera."""

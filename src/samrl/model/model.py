@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,6 +16,8 @@ from samrl.model.physics import Physics
 from samrl.model.render import Renderer
 from samrl.model.scene import Params, Scene, State, Twin, compile_mjcf
 from samrl.model.units import Unit
+
+THIN = 0.002  # radius of solids that are drawn with fewer segments [m]
 
 
 @dataclass(frozen=True)
@@ -53,8 +56,9 @@ class Model:
         self.substeps = substeps
         self.dtype, self.device = dtype, device
         self.physics = Physics(self.scene, timestep=self.gains.period / substeps, device=device)
+        self.detail = np.where(params.geom_size[:, 0].numpy() < THIN, 2 / 3, 1.0)  # fewer segments: a pixel is as wide
         masks = {u.name: u.bodies for u in units}
-        self.renderer = Renderer(self.scene, masks=masks, moving=self.updatable, device=device)
+        self.renderer = Renderer(self.scene, masks=masks, moving=self.updatable, detail=self.detail, device=device)
 
     def _with_impedance(self, params: Params) -> Params:
         """The arm's joints are springs to their set-points, with the controller's stiffness and damping."""

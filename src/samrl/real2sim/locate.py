@@ -37,7 +37,8 @@ def again(problem: Problem, X: Tensor, params: Params, last: Tensor) -> tuple[Te
     block that is nearly square looks much alike after a quarter turn. Returns what was given and a second candidate:
     poses (2, N, 4, 4), parameters and losses (2, U). What bends stays as it is."""
     first = problem.bases(problem.known[None])
-    turned = [problem.based(X, _turned(first, yaw)) for yaw in problem.s.doubt_yaws]
+    about = 1.2 * float(problem.precision[:, 1].clamp_min(1e-12).min() ** -0.5)  # no farther than any body may be turned
+    turned = [problem.based(X, _turned(first, yaw)) for yaw in problem.s.doubt_yaws if abs(yaw) <= about]
     rough, _, _, loss = fine(problem, coarse(problem, torch.cat(turned), turn=False), _far(problem.s))
     start = problem.picked(rough, loss.argmin(0))[None]
     X2, params2, _, last2 = fine(problem, start, problem.s)

@@ -42,7 +42,8 @@ def try_looks(world: TwinWorld, expert: Expert, seed: int, views: int) -> list[R
 
 
 def _look(world: TwinWorld, expert: Expert, seed: int, observation: Observation, X_WC: np.ndarray) -> Row:
-    model, start, true = expert.model, _nominal(expert, observation), _true(world, expert, observation)
+    model, true = expert.model, _true(world, expert, observation)
+    start = settled(model, model.params, torch.as_tensor(observation.arm.q))
     tracker = Tracker(model, native_camera(expert.task, X_WC), known=expert.task.known())
     twin, report, *_ = tracker.observe(world, start, X_WC)
     camera = torch.as_tensor(tracker.camera.X_WC, dtype=model.dtype)[None]
@@ -92,11 +93,8 @@ def _by_truth(world: TwinWorld, expert: Expert, observation: Observation) -> np.
         return expert.act(_true(world, expert, observation), command).double().numpy()
 
 
-def _nominal(expert: Expert, observation: Observation) -> Twin:
-    return settled(expert.model, expert.model.params, torch.as_tensor(observation.arm.q))
-
-
 def _true(world: TwinWorld, expert: Expert, observation: Observation) -> Twin:
     poses = {b: X.to(expert.model.dtype) for b, X in world.poses().items()}
-    X_WB = torch.stack([poses[b] for b in expert.model.updatable])
-    return put(expert.model, _nominal(expert, observation), expert.model.units, X_WB)
+    model = expert.model
+    nominal = Twin(model.params, model.state(torch.as_tensor(observation.arm.q)))
+    return put(model, nominal, model.units, torch.stack([poses[b] for b in model.updatable]))

@@ -56,12 +56,15 @@ class Mesh:
     corner_start: np.ndarray
 
 
-def scene_mesh(scene: Scene, detail: float = 1.0) -> tuple[Mesh, np.ndarray, np.ndarray]:
-    """Mesh of a scene's geoms (a part each; invisible geoms are empty parts), with T (V, 3, 6) and normals (C, 3)."""
+def scene_mesh(scene: Scene, detail: float | np.ndarray = 1.0) -> tuple[Mesh, np.ndarray, np.ndarray]:
+    """Mesh of a scene's geoms (a part each; invisible geoms are empty parts), with T (V, 3, 6) and normals (C, 3). `detail`: see
+    `template`; for all geoms, or (ng) for each."""
     empty = Template(*(np.zeros(shape) for shape in ((0, 3, SIZES), (0, 3), (0, 3), (0, 3))))
     templates = [
-        template(int(kind), detail) if visible else empty
-        for kind, visible in zip(scene.geom_type, scene.geom_visible, strict=True)
+        template(int(kind), float(fine)) if visible else empty
+        for kind, visible, fine in zip(
+            scene.geom_type, scene.geom_visible, np.broadcast_to(detail, scene.geom_type.shape), strict=True
+        )
     ]
     convex = scene.geom_type != BLOCK_WITH_HOLE
     mesh = join([(t.faces, t.corners, len(t.T), len(t.normals)) for t in templates], convex)

@@ -33,7 +33,7 @@ class Renderer:
         masks: names of the bodies that get a mask (31 at most), or of masks with the bodies that they show.
         moving: names of the bodies whose poses get a gradient (default: all). Naming the few that move saves time: edges away
             from them are not smoothed.
-        detail: factor on the number of segments of round solids.
+        detail: factor on the number of segments of round solids, or (ng) factors for each geom.
         near: nothing nearer to the camera than this is drawn [m].
         background: colour where there is nothing.
         threads: threads for a batch on the CPU.
@@ -43,7 +43,7 @@ class Renderer:
 
     def __init__(
         self, scene: Scene, *, masks: Sequence[str] | Mapping[str, Sequence[str]] = (), moving: Sequence[str] | None = None,
-        detail: float = 1.0, near: float = 0.01, background: tuple[float, float, float] = (0.0, 0.0, 0.0),
+        detail: float | np.ndarray = 1.0, near: float = 0.01, background: tuple[float, float, float] = (0.0, 0.0, 0.0),
         threads: int = 2, device: str | torch.device = "cpu", mean_depth: bool = False,
     ) -> None:  # fmt: skip
         if len(masks) > MAX_MASKS:
