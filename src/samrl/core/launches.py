@@ -23,6 +23,7 @@ Job = tuple[Any, int, Sequence[Any]]  # a kernel over (batch, extent), the exten
 _loading: defaultdict[Any, threading.Lock] = defaultdict(threading.Lock)  # by module
 _told = threading.Event()
 _loaded: set[tuple[Any, str]] = set()
+_most = 1_000  # threads, see limit_threads
 _pools: dict[tuple[int, str], ThreadPoolExecutor] = {}  # by process: threads do not survive a fork
 
 
@@ -57,6 +58,18 @@ def _tell() -> None:
         print("compiling kernels for this machine, the first time only: half a minute in all.", file=sys.stderr, flush=True)
 
 
+def limit_threads(most: int) -> None:
+    """Let nothing that is made from now on in this process use more than `most` threads: where processes share the cores, two
+    threads that wait for each other wait for other processes too."""
+    global _most
+    _most = max(1, most)
+
+
+def threads(wanted: int | None = None) -> int:
+    """As many threads as are wanted, or as there are cores, within the limit."""
+    return min(wanted or os.cpu_count() or 1, _most)
+
+
 def on_stream(device: torch.device) -> Any:
     """On a GPU, Warp works in torch's stream, so that neither runs ahead of the other."""
     return wp.ScopedStream(wp.stream_from_torch(device)) if device.type == "cuda" else nullcontext()
@@ -89,7 +102,7 @@ class Launches:
     def __init__(self, jobs: Sequence[Job], batch: int, threads: int, device: str, *, one_by_one: bool = False) -> None:
         self.device = torch.device(device)
         cuda = self.device.type == "cuda"
-        n = 1 if cuda else max(1, min(threads, batch))
+        n = 1 if cuda else max(1, min(threads, batch, _most))
         bounds = [batch * i // n for i in range(n + 1)]
 
         def record(job: Job, first: int, count: int) -> Any:
@@ -120,7 +133,7 @@ def _run(launches: list[Any], stream: Any) -> None:
 
 def workers() -> ThreadPoolExecutor:
     """Threads for work that runs without the interpreter lock: kernels, and solvers written in C."""
-    return _pool("work", max(1, (os.cpu_count() or 2)))
+    return _pool("work", threads())
 
 
 def _pool(name: str, size: int) -> ThreadPoolExecutor:

@@ -35,7 +35,8 @@ def fan_out(make: Make[T], work: Callable[[T, I], R], items: Sequence[I], worker
 
 
 def _by_processes(make: Make[T], work: Callable[[T, I], R], items: Sequence[I], workers: int) -> Iterator[R]:
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_begin, initargs=(make, work))
+    share = (os.cpu_count() or 1) // workers  # of the cores
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_begin, initargs=(make, work, share))
     try:
         waiting: set[Future[R]] = {pool.submit(_work, item) for item in items}
         while waiting:
@@ -56,8 +57,11 @@ def _by_processes(make: Make[T], work: Callable[[T, I], R], items: Sequence[I], 
 _task: Any = None  # tools and work, one a worker process
 
 
-def _begin(make: Make[T], work: Callable[[T, I], R]) -> None:
+def _begin(make: Make[T], work: Callable[[T, I], R], threads: int) -> None:
+    from samrl.core.launches import limit_threads  # takes seconds to import, which a worker alone needs
+
     global _task
+    limit_threads(threads)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C and ends its workers
     Thread(target=_follow_parent, daemon=True).start()
     _task = (make().__enter__(), work)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +12,7 @@ import torch
 import warp as wp
 from torch import Tensor
 
+from samrl.core import launches
 from samrl.core.launches import load, load_ahead, on_stream
 from samrl.model.physics import precision
 from samrl.model.physics.layout import Layout
@@ -147,7 +147,7 @@ class Launcher:
     def __init__(self, layout: Layout, constants: Constants, threads: int | None, device: str) -> None:
         self.layout, self.constants, self.device = layout, constants, device
         on_cpu = not wp.get_device(device).is_cuda
-        self.threads = (threads or os.cpu_count() or 1) if on_cpu else 1
+        self.threads = launches.threads(threads) if on_cpu else 1
         self._structures: dict[torch.dtype, Structure] = {}
         self._pool: dict[tuple, list[Workspace]] = {}
         self._lock = threading.Lock()
