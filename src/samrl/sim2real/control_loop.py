@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from samrl.core.camera import Camera
+from samrl.core.errors import NonFiniteError
 from samrl.core.types import RGBD, Observation, Transition
 from samrl.core.world import World
 from samrl.learn.q_function import Situation
@@ -202,11 +203,18 @@ def command_of(model: Model, observation: Observation) -> Command:
 
 
 def _follow(model: Model, twin: Twin, command: Command, action: np.ndarray, observation: Observation) -> Twin:
-    """Step the twin with the action that was applied, then set the arm to what it measures."""
-    with torch.no_grad():
-        twin, _ = model.step(twin, command, torch.as_tensor(action, dtype=model.dtype))
+    """Step the twin with the action that was applied, then set the arm to what it measures. Where that leaves the finite numbers,
+    because an update put light bodies deep into others, what moves beside the arm begins as it hangs."""
     arm = observation.arm
-    return twin.replace(state=model.state(torch.as_tensor(arm.q), torch.as_tensor(arm.qd), twin.state))
+    q, qd = torch.as_tensor(arm.q), torch.as_tensor(arm.qd)
+    try:
+        with torch.no_grad():
+            twin, _ = model.step(twin, command, torch.as_tensor(action, dtype=model.dtype))
+    except NonFiniteError:
+        if model.scene.nv == len(q):
+            raise
+        twin = settled(model, twin.params, q)
+    return twin.replace(state=model.state(q, qd, twin.state))
 
 
 def _as_lists(poses: dict[str, torch.Tensor]) -> dict[str, list[list[float]]]:
