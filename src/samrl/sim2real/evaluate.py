@@ -25,6 +25,7 @@ from samrl.sim2real.control_loop import Episode, Residual, StepRecord, run_episo
 from samrl.tasks.spec import Body, SceneSpec
 from samrl.tasks.task import Task
 
+APART = "tip from target"
 SNAPSHOTS = (0, 4, 9, 14, 19, 24, 29, 39, 49, 59)  # control steps of which pictures are kept
 
 
@@ -135,7 +136,8 @@ def run_many(make: Make, seeds: Sequence[int], workers: int = 1) -> Generator[tu
 
 def _record(bench: Bench, episode: Episode, truths: Sequence[dict[str, np.ndarray]]) -> Record:
     """One line of episodes.jsonl. `measures`: the task's, of the last state, vectors by their norm; `errors`: of each unit's
-    estimate before the first update, after it, and at the last one; `times`: seconds of each step's parts."""
+    estimate, and of what separates load and target in it, before the first update, after it, and at the last one; `times`: seconds
+    of each step's parts."""
     measures = _measures(bench.task, truths[-1])
     moments = {"before": (0, 0), "after": (1, 0), "last": (len(episode.poses) - 1, len(episode.poses) - 2)}
     return {
@@ -150,7 +152,8 @@ def _record(bench: Bench, episode: Episode, truths: Sequence[dict[str, np.ndarra
         "errors": {
             unit: {name: unit_error(bench.task.scene, bodies, episode.poses[i], truths[j]) for name, (i, j) in moments.items()}
             for unit, bodies in bench.task.scene.units.items()
-        },
+        }
+        | {APART: {name: apart_error(bench.task, episode.poses[i], truths[j]) for name, (i, j) in moments.items()}},
         "views": [{"step": s.step, **s.told} for s in episode.steps if s.moved or s.told],
         "times": _times(episode.steps),
     }
@@ -213,6 +216,13 @@ def unit_error(
     a, b = (np.concatenate([Z[1:, :3, 3], Z[-1:, :3, 3] + scene.body(bodies[1]).p[0] * Z[-1:, :3, 0]]) for Z in (X, Y))
     angle = math.atan2(float(np.linalg.norm(np.cross(X[-1, :3, 0], Y[-1, :3, 0]))), float(X[-1, :3, 0] @ Y[-1, :3, 0]))
     return {"mm": round(1000 * float(np.linalg.norm(a - b, axis=1).mean()), 4), "deg": round(math.degrees(angle), 4)}
+
+
+def apart_error(task: Task, estimate: Mapping[str, Any], truth: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """How far what separates the load from its target (task.errors) is off in the estimate: {"mm", "deg"}."""
+    as_poses = lambda poses: {b: torch.as_tensor(np.asarray(X, float)) for b, X in poses.items()}  # noqa: E731
+    tip, axis = (a - b for a, b in zip(task.errors(as_poses(estimate)), task.errors(as_poses(truth)), strict=True))
+    return {"mm": round(1000 * float(tip.norm()), 4), "deg": round(math.degrees(float(axis.norm())), 4)}
 
 
 def pose_error(estimate: np.ndarray, truth: np.ndarray, folds: int, ends: bool = False) -> dict[str, float]:
