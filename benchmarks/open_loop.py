@@ -71,10 +71,9 @@ def truth(model, draws) -> Twin:
     """The twin with the poses of these draws; masses, stiffness and friction stay its own."""
     params = model.params
     for body in draws[0].scene.bodies:
-        if body.name in model.scene.link_names and body.name not in draws[0].scene.actor.bodies:
+        if body.name in model.updatable:
             X = torch.stack([pose_of(d.scene.body(body.name).p, d.scene.body(body.name).quat) for d in draws])
-            if not torch.allclose(X, X[:1]) or body.name in model.updatable:
-                params = set_body_pose(model.scene, params, body.name, X.to(model.dtype))
+            params = set_body_pose(model.scene, params, body.name, X.to(model.dtype))
     return Twin(params, model.state(torch.tensor(np.array([d.q_start for d in draws]))))
 
 

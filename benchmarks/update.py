@@ -62,7 +62,8 @@ def align(world, model, task, seed: int, args: argparse.Namespace) -> tuple[dict
     nominal = Twin(model.params, model.state(torch.as_tensor(observation.arm.q)))
 
     def twin_at(poses: dict[str, np.ndarray]) -> Twin:
-        return put(model, nominal, tuple(poses), torch.stack([torch.as_tensor(X, dtype=torch.float32) for X in poses.values()]))
+        X_WB = torch.stack([torch.as_tensor(poses[b], dtype=torch.float32) for b in model.updatable])
+        return put(model, nominal, model.units, X_WB)
 
     (frame,) = world.look(observation.X_WC)
     shown = {b: visible_fraction(model, twin_at(truth), camera, b, frame.masks[b]) for b in truth}

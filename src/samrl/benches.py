@@ -15,7 +15,7 @@ from safetensors import torch as safetensors
 from torch import Tensor, nn
 
 from samrl.core import runs
-from samrl.core.errors import RunFolderError
+from samrl.core.errors import RunFolderError, SamrlError
 from samrl.core.runs import LEARN, REAL2SIM, SIM2REAL, RunFolder, read_json
 from samrl.core.types import RGBD
 from samrl.learn.actor import Actor, Eye
@@ -135,6 +135,8 @@ def bench_of(folder: RunFolder, world: str, settings: str, variant: str) -> Benc
     brain = brain_of(folder)
     task, chosen = brain.expert.task, world_settings.load(settings)
     made = twin_world(task, chosen) if world == TWIN else cast(JudgedWorld, worlds.make(world, task, chosen))
+    if "segmenter" in (variant, plan.masks) and any(u.bends for u in brain.expert.model.units):
+        raise SamrlError(f"the segmenter finds rigid bodies alone, and {task.name} has what bends; use the world's masks.")
     dumps = folder.path / (SIM2REAL if folder.is_done(LEARN) else REAL2SIM)
     return Bench(
         made, brain.expert.model, chosen.task_for(task), agent_of(brain, folder, variant), (world, settings, variant), dumps,

@@ -18,7 +18,7 @@ from samrl.core.runs import LEARN, REAL2SIM, SIM2REAL, RunFolder, read_json, wri
 from samrl.learning import STATES, TRIALS, learn, learn_fixed, timed
 from samrl.plans import FIRST_SEED, MARKS, VARIANTS, Plan, check_name, make_plan, read_plan
 from samrl.sim2real import summary
-from samrl.sim2real.evaluate import Record, run_many, run_one
+from samrl.sim2real.evaluate import APART, Record, run_many, run_one
 
 STARTS, FRAMES = "starts.json", "frames"
 VARIANT = "full"
@@ -159,8 +159,8 @@ def _check_smoke(folder: RunFolder) -> None:
 
 
 def _median_error(records: Sequence[Record], moment: str) -> float:
-    """Position error summed over bodies, median over records [mm]."""
-    return float(np.median([sum(e[moment]["mm"] for e in r["errors"].values()) for r in records]))
+    """Position error summed over units, median over records [mm]."""
+    return float(np.median([sum(e[moment]["mm"] for u, e in r["errors"].items() if u != APART) for r in records]))
 
 
 def _write_frames(folder: RunFolder, stage: str, record: Record, frames: Sequence[dict[str, Any]]) -> None:

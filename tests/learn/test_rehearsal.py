@@ -42,6 +42,20 @@ def test_a_look_brings_what_it_shows_near_the_truth_and_nothing_else(stage: Rehe
     assert bool((stage.seen > 0).any()) and bool((stage.seen == 0).any())
 
 
+def test_looks_bring_a_thread_near_the_truth_too() -> None:
+    task = registry.make("needle-threading")
+    model, generator = make_model(task), torch.Generator().manual_seed(0)
+    rehearsal = Rehearsal(Expert(model, task), Sensing(2, generator), Shell.of(task), 8, generator)
+    for _ in range(4):
+        rehearsal.move(rehearsal.shell.draw(8, generator), torch.ones(8, dtype=torch.bool))
+    assert bool((rehearsal.seen > 0).all())
+    off = [
+        (a - b).norm(dim=-1)
+        for a, b in zip(rehearsal.errors(rehearsal.truth), rehearsal.errors(rehearsal.estimated()), strict=True)
+    ]
+    assert float(off[0].median()) < 0.0015 and float(off[0].max()) < 0.01
+
+
 def test_sensing_learns_the_size_of_errors() -> None:
     g = torch.Generator().manual_seed(2)
     x = torch.rand(600, 1, 4, generator=g)

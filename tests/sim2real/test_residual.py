@@ -41,6 +41,7 @@ def said(sac, seed=0):
 def test_untrained_it_changes_no_bit():
     sac = residual.fresh(Push(), SMALL, 0)
     action = torch.tensor([0.02, -0.0137, 1e-9, 0.1, -0.1, 0.03])
+    action[0] = 1.2 * LIMITS[0]  # of a tool that is turned
     assert not said(sac).any()
     assert torch.equal(residual.corrected(action, said(sac)[0], ACTOR), action)
 

@@ -141,3 +141,12 @@ def _pool(name: str, size: int) -> ThreadPoolExecutor:
     if key not in _pools:
         _pools[key] = ThreadPoolExecutor(size, thread_name_prefix=name)
     return _pools[key]
+
+
+def _leave() -> None:
+    """At the end of the process: what was to be loaded ahead and has not begun is not wanted any more."""
+    if (key := (os.getpid(), "load")) in _pools:
+        _pools[key].shutdown(wait=False, cancel_futures=True)
+
+
+threading._register_atexit(_leave)  # type: ignore[attr-defined]  # before the executors' own, which waits for all of it

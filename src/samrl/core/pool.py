@@ -58,12 +58,12 @@ _task: Any = None  # tools and work, one a worker process
 
 
 def _begin(make: Make[T], work: Callable[[T, I], R], threads: int) -> None:
-    from samrl.core.launches import limit_threads  # takes seconds to import, which a worker alone needs
-
     global _task
-    limit_threads(threads)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C and ends its workers
     Thread(target=_follow_parent, daemon=True).start()
+    from samrl.core.launches import limit_threads  # takes seconds to import, which a worker alone needs
+
+    limit_threads(threads)
     _task = (make().__enter__(), work)
 
 

@@ -17,7 +17,7 @@ from samrl.model.units import Unit, between
 
 SIZE, WIDTH = 48, 0.096  # the crop in which visible pixels are counted: pixels, and metres across
 NEAR = 0.06  # what of a unit is farther from its origin, in depth, does not count [m]
-LEAST = 12.0  # a unit that shows fewer pixels keeps the estimate it has
+LEAST = 12.0 * (0.0012 * SIZE / WIDTH) ** 2  # a unit that shows fewer pixels keeps the estimate it has: twelve of the update's
 FREEDOM = 3.0  # of Student's t: most looks are good, a few are far off
 
 

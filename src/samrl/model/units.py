@@ -19,7 +19,8 @@ class Unit:
 
     a body by translation [m] and rotation vector [rad] of its frame in its parent's axes (lie.retract);
     a chain, in the parent's axes too, by the way of its free end [m], if all joints bend alike, and by a rotation vector [rad]
-    that is added to that of the last joint, taken from that of the first, and in between grows evenly.
+    that is added to that of the last joint, taken from that of the first, and in between grows evenly. What lies along the chain
+    does not count: neither does it get longer, nor does twist show.
 
     Attributes:
         name: also that of its mask.
@@ -46,11 +47,14 @@ class Unit:
         """The d (*batch, 6) that moves X_PB to Y_PB (*batch, m, 4, 4), or of chains as near to it as may be."""
         if not self.bends:
             return lie.local(X_PB[..., 0, :, :], Y_PB[..., 0, :, :])
-        w = lie.log_so3(Y_PB[..., :3, :3] @ X_PB[..., :3, :3].mT)
-        first = X_PB[..., :1, :3, :3]
-        w = torch.cat([w[..., :1, :], (first @ w[..., 1:, :, None])[..., 0]], -2)  # all in the parent's axes
+        a, b = self._ways(X_PB), self._ways(Y_PB)
+        a, b = torch.broadcast_tensors(a, b)
+        c = torch.linalg.cross(a, b)
+        sine = c.norm(dim=-1, keepdim=True)
+        turns = c / sine.clamp_min(1e-12) * torch.atan2(sine, (a * b).sum(-1, keepdim=True))  # of each segment, without twist
+        w = torch.diff(turns, dim=-2, prepend=torch.zeros_like(turns[..., :1, :]))
         s = self._places(w)
-        tip = torch.linalg.cross(w.mean(-2), X_PB[..., 0, :3, 0].expand_as(w[..., 0, :]), dim=-1) * self._reach
+        tip = torch.linalg.cross(w.mean(-2), a[..., 0, :]) * self._reach
         return torch.cat([tip, (s * w).sum(-2) / s.square().sum()], -1)
 
     def carry(self, X_WP: Tensor, X_WB: Tensor, d: Tensor) -> Tensor:
@@ -67,7 +71,9 @@ class Unit:
     def relative(self, X_WP: Tensor, X_WB: Tensor) -> Tensor:
         """Bodies at X_WB (*batch, m, 4, 4), each in the one before, the first in X_WP (*batch, 4, 4)."""
         before = torch.cat([X_WP[..., None, :, :], X_WB[..., :-1, :, :]], -3)
-        return lie.inverse(before) @ X_WB
+        X = lie.inverse(before) @ X_WB
+        R = X[..., :3, :3]  # what is not quite orthonormal would grow from segment to segment: a Newton step towards it
+        return lie.pose(1.5 * R - 0.5 * R @ (R.mT @ R), X[..., :3, 3]) if self.bends else X
 
     def frame(self, X_WB: Tensor) -> Tensor:
         """Where the unit is (*batch, 4, 4): a body's own frame; a chain's free end, z along its last segment."""
@@ -76,6 +82,14 @@ class Unit:
             return last
         tip = lie.pose(last.new_tensor(ALONG_X), last.new_tensor([self.length, 0.0, 0.0]))
         return last @ tip
+
+    def _ways(self, X_PB: Tensor) -> Tensor:
+        """Where each segment points (*batch, m, 3), in the parent's axes."""
+        R, ways = X_PB[..., 0, :3, :3], [X_PB[..., 0, :3, 0]]
+        for i in range(1, len(self.bodies)):
+            R = R @ X_PB[..., i, :3, :3]
+            ways.append(R[..., :, 0])
+        return torch.stack(ways, -2)
 
     @property
     def _reach(self) -> float:

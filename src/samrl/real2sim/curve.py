@@ -3,6 +3,8 @@ which pulls no farther than they are wide. Depth has no reading on them; each pi
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -14,6 +16,7 @@ from samrl.real2sim.problem import Problem
 STEPS = 8
 LEAST = 6  # pixels that a curve must cover
 ROUND = 0.001  # how exact a pixel is [m]
+FLOOR = torch.tensor([0.1] * 3 + [math.pi / 2] * 3)  # standard deviations [m, rad] of what nothing is known of
 NUDGE = 1e-4  # of the differences that the Jacobian is made of [m, rad]
 
 
@@ -52,7 +55,7 @@ def _step(problem: Problem, X: Tensor, u: int) -> Tensor:
     J = ((off[1:] - off[0]) / NUDGE).flatten(1)
     w = weight.expand(-1, 3).flatten() / ROUND**2
     here = _deviation(problem, X, u)
-    pull = torch.diag(problem.precision[u, :2].repeat_interleave(3)) * problem.s.weight_prior
+    pull = torch.diag(problem.precision[u, :2].repeat_interleave(3)) * problem.s.weight_prior + torch.diag(FLOOR**-2)
     way = torch.linalg.solve((J * w) @ J.T + pull, (J * w) @ off[0].flatten() + pull @ here)
     d = torch.zeros(1, len(problem.units), 6)
     d[0, u] = -way

@@ -50,13 +50,15 @@ def update(
     if not any(problem.seen):
         return twin, UpdateReport(problem.visible, problem.names, 0.0, 0.0, message=message)
     X, params, first, last = fine(problem, follow(problem, problem.X0)[None], settings)
-    losses = zip(problem.units, last[0].tolist(), strict=True)
-    doubted = tuple(u.name for u, x in losses if (x > settings.doubt or u.name in settings.suspects) and not u.bends)
+    rigid = [
+        (u.name, x) for u, x, seen in zip(problem.units, last[0].tolist(), problem.seen, strict=True) if seen and not u.bends
+    ]
+    doubted = tuple(name for name, x in rigid if x > settings.doubt)
     best = torch.zeros(len(problem.units), dtype=torch.long)
-    if doubted and settings.doubt_yaws:
+    if settings.doubt_yaws and (doubted or any(name in settings.suspects for name, _ in rigid)):
         X, params, last = again(problem, X, params, last)
-        best = last.argmin(0)
-    chosen, last = problem.picked(X, best), last.amin(0)
+        best = last.argmin(0).where(torch.tensor([not u.bends for u in problem.units]), 0)
+    chosen, last = problem.picked(X, best), last.gather(0, best[None])[0]
     keep = torch.tensor(problem.seen)[problem.owner, None, None]
     new = put(model, twin, problem.units, torch.where(keep, chosen, problem.X0))
     new = new.replace(params=colors_of(new.params, params, problem, best))

@@ -37,8 +37,8 @@ SIMULATED = """<p>Everything. The “real world” of this run is a simulator ({
 arm model, light and shadow, and with noise on images and depth, none of which the twin 𝓜 shares. No camera and no robot were
 used. The world stands still while the controller computes, so the time of a control step is reported, not simulated.</p>"""
 ERRORS_NOTE = """<p class=soft>Distance between estimated and true pose: median (95th percentile). Turns that do not show are
-not counted: half a turn of a rectangular block, any turn of a cylinder about its axis. Of a chain: the mean distance along it, and the
-angle of its end.</p>"""
+not counted: half a turn of a rectangular block, any turn of a cylinder about its axis. Of a chain: the mean distance along it,
+and the angle of its end.</p>"""
 VIEWS_NOTE = """<p class=soft>Share of episodes of the actor that succeed when it looks from one view for the whole episode; the
 truth is hidden from it, and errors of looks are drawn as they were learned. Below: Q of views before the look, and the return
 found there; the ring is what Q chose.</p>"""

@@ -102,9 +102,11 @@ class LearnedResidual:
 
 
 def corrected(action: Tensor, share: np.ndarray, actor: Actor) -> Tensor:
-    """The action (6) plus a share (6) in [-1, 1] of BOUND, within the limits."""
+    """The action (6) plus a share (6) in [-1, 1] of BOUND, within the limits, or as far beyond them as the action, whose limits
+    are in the tool's axes."""
     limits = actor.policy.limits
-    return torch.minimum(torch.maximum(action + BOUND * limits * torch.as_tensor(share), -limits), limits)
+    most = torch.maximum(limits, action.abs())
+    return torch.minimum(torch.maximum(action + BOUND * limits * torch.as_tensor(share), -most), most)
 
 
 class RealSteps(gymnasium.Env):

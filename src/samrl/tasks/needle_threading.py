@@ -33,19 +33,15 @@ UNEVEN = 0.05  # rather more than gravity and stiffness may bend a joint more th
 STEEL, CLOTH, RED = (0.7, 0.7, 0.75), (0.3, 0.4, 0.6), (0.8, 0.2, 0.2)
 
 
-def scene(rear: int = COARSE) -> SceneSpec:
-    """The nominal scene, as the twin believes it before the first image, with so many segments behind the fingers. The needle's x
-    axis is the way through its eye."""
+def scene() -> SceneSpec:
+    """The nominal scene, as the twin believes it before the first image. The needle's x axis is the way through its eye."""
     actor_bodies, actor = panda(opening=RADIUS)
     carrier_bodies, carrier = rizon(*cell.CARRIER_BASE, *cell.HAND_EYE, cell.CARRIER_HOME)
     grip = Body(
         "grip", actor.tool_parent, actor.tool_p, actor.tool_quat, mass=0.01, inertia=(1e-5,) * 3 + (0.0,) * 3, gravcomp=1.0
     )
-    thread = partial(chain, parent="grip", p=(0, 0, 0), radius=RADIUS, density=DENSITY, color=RED, contact=CONTACT)
-    joint = lambda finer: Ball(finer * STIFFNESS, finer * CALM * DAMPING)  # noqa: E731
-    front = thread("front", quat=(1.0, 0, 0, 0), count=FRONT, length=SEGMENT, joint=joint(1), unit="thread")
-    finer = rear / REAR
-    back = thread("rear", quat=(0, 0, 0, 1.0), count=rear, length=SEGMENT / finer, joint=joint(finer))
+    joint = Ball(STIFFNESS, CALM * DAMPING)
+    front = _thread("front", quat=(1.0, 0, 0, 0), count=FRONT, length=SEGMENT, joint=joint, unit="thread")
     foot = EYE[1] + WIRE + SHAFT  # its round end begins in the wire, and leaves the eye free
     needle = Body(
         "needle", "world", EYE_P, updatable=True,
@@ -56,10 +52,25 @@ def scene(rear: int = COARSE) -> SceneSpec:
         ),
     )  # fmt: skip
     table = Body("table", solids=(Solid("plane", (1.5, 1.5), color=(0.5, 0.45, 0.4), collide=True),))
-    return SceneSpec(
-        "needle-threading", (table, needle, *actor_bodies, grip, *front, *back, *carrier_bodies), actor, carrier, CameraSpec(),
-        pairs=tuple((b.name, "needle") for b in front),
-    )  # fmt: skip
+    bodies = (table, needle, *actor_bodies, grip, *front, *_behind(COARSE), *carrier_bodies)
+    pairs = tuple((b.name, "needle") for b in front)
+    return SceneSpec("needle-threading", bodies, actor, carrier, CameraSpec(), pairs=pairs)
+
+
+_thread = partial(chain, parent="grip", p=(0, 0, 0), radius=RADIUS, density=DENSITY, color=RED, contact=CONTACT)
+
+
+def _behind(count: int) -> tuple[Body, ...]:
+    """The thread behind the fingers, of so many segments: the fewer, the longer, and bent as much by the same force."""
+    share = count / REAR
+    joint = Ball(share * STIFFNESS, share * CALM * DAMPING)
+    return _thread("rear", quat=(0, 0, 0, 1.0), count=count, length=SEGMENT / share, joint=joint)
+
+
+def _finer(scene: SceneSpec) -> SceneSpec:
+    """The scene with all segments behind the fingers."""
+    coarse = [i for i, b in enumerate(scene.bodies) if b.name.startswith("rear")]
+    return replace(scene, bodies=(*scene.bodies[: coarse[0]], *_behind(REAR), *scene.bodies[coarse[-1] + 1 :]))
 
 
 @dataclass(frozen=True)
@@ -120,7 +131,7 @@ class NeedleThreading:
         low, high = self.ranges.softness
         softness = float(low * (high / low) ** rng.uniform())
         needle, thread = (tuple(rng.uniform(0.15, 0.9, 3)) for _ in range(2))
-        true = scene(REAR)
+        true = _finer(self.scene)
         for name, X in truth.poses.items():
             p, quat = pose_to(X[0])
             true = true.with_body(name, p=p, quat=quat)
