@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -34,14 +35,18 @@ def locate(model: Model, twin: Twin, crops: Sequence[Crop], settings: UpdateSett
 
 def again(problem: Problem, X: Tensor, params: Params, last: Tensor) -> tuple[Tensor, Params, Tensor]:
     """Look once more, on the same crops, for bodies that do not look right at X (1, N, 4, 4), whose loss is `last` (1, U): a
-    block that is nearly square looks much alike after a quarter turn. Returns what was given and a second candidate:
-    poses (2, N, 4, 4), parameters and losses (2, U). What bends stays as it is."""
+    block that is nearly square looks much alike after a quarter turn. Returns what was given and more candidates, where a search
+    from the first estimate's orientation ended and its quarter turns: poses (k, N, 4, 4), parameters and losses (k, U), infinite
+    where a body is turned farther than any may be. What bends stays as it is."""
     first = problem.bases(problem.known[None])
-    about = 1.2 * float(problem.precision[:, 1].clamp_min(1e-12).min() ** -0.5)  # no farther than any body may be turned
+    about = 1.2 * float(problem.precision[:, 1].clamp_min(1e-12).min() ** -0.5)
     turned = [problem.based(X, _turned(first, yaw)) for yaw in problem.s.doubt_yaws if abs(yaw) <= about]
     rough, _, _, loss = fine(problem, coarse(problem, torch.cat(turned), turn=False), _far(problem.s))
     start = problem.picked(rough, loss.argmin(0))[None]
-    X2, params2, _, last2 = fine(problem, start, problem.s)
+    quarters = [problem.based(start, _turned(problem.bases(start), yaw)) for yaw in (0.0, 0.5 * math.pi, -0.5 * math.pi)]
+    X2, params2, _, last2 = fine(problem, torch.cat(quarters), problem.s)
+    angle = lie.log_so3(problem.bases(X2)[..., :3, :3] @ first[..., :3, :3].mT).norm(dim=-1)
+    last2 = torch.where(angle <= about, last2, torch.inf)
     both = {n: torch.cat([getattr(params, n), getattr(params2, n)]) for n in ("color", "light_direction", "ambient")}
     return torch.cat([X, X2]), params.replace(**both), torch.cat([last, last2])
 
