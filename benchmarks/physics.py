@@ -4,7 +4,7 @@ no gradient), as ratios in one process.
     taskset -c 0 python benchmarks/physics.py
 
 task: Panda, peg and block of Peg-Insertion, far apart; MuJoCo sees a plain box where the twin sees a block with a hole.
-arm: seven hinges under impedance press a sole with eight balls on a table: eight contacts.
+arm: seven hinges under impedance press a sole with eight balls on a table; it leans, and two of them touch at the end.
 chain: thirty capsules on ball joints fall freely (90 degrees of freedom).
 thread: a gripped thread of thirty links on ball joints lies on the floor (93 degrees of freedom), with a contact at each.
 Each finds its own contacts; their number at the end is printed, and how far apart the last links then are: nothing where nothing
