@@ -30,7 +30,7 @@ class StatePolicy(nn.Module):
     """
 
     limits: Tensor
-    SCALES_P = (0.1, 0.02, 0.004, 0.001, 0.0003)
+    SCALES_P = (0.1, 0.02, 0.004)  # finer ones make steps of what is noise there
     SCALES_R = (0.3, 0.05, 0.01)
 
     def __init__(self, limits: tuple[float, float], generator: torch.Generator, width: int = 128) -> None:

@@ -99,7 +99,7 @@ class NeedleThreading:
     name: str = "needle-threading"
     scene: SceneSpec = field(default_factory=scene)
     horizon: int = 60
-    substeps: int = 100
+    substeps: int = 50
     ranges: Ranges = field(default_factory=Ranges)
 
     def known(self) -> dict[str, tuple[float, ...]]:
