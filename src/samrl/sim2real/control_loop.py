@@ -32,7 +32,8 @@ SETTLE = 3  # control periods
 @dataclass(frozen=True)
 class StepRecord:
     """One control step: the applied action (6), seconds by stage, the update's loss, visible pixels and spread by body, whether
-    the camera took a new view, and what the agent says of its choice."""
+    the camera took a new view, and what the agent says of its choice; rehung: the twin's prediction after it left the finite
+    numbers."""
 
     step: int
     action: list[float]
@@ -42,6 +43,7 @@ class StepRecord:
     uncertainty: dict[str, float]
     moved: bool = False
     told: dict[str, float] = field(default_factory=dict)
+    rehung: bool = False
 
 
 @dataclass
@@ -72,6 +74,8 @@ class Loop:
     Attributes, after `sense`:
         twin, before: the twin after and before the update; images: what was seen; report: of the update; moved: by a new view.
         times: seconds by stage of this control step.
+    after `act`:
+        rehung: the twin's prediction left the finite numbers (see `_follow`).
     """
 
     def __init__(
@@ -114,7 +118,7 @@ class Loop:
         with timed(self.times, "act"):
             transition = self.world.act(action.double().numpy())
         with timed(self.times, "step"):
-            self.twin = _follow(self.model, self.twin, self.command, transition.action, transition.observation)
+            self.twin, self.rehung = _follow(self.model, self.twin, self.command, transition.action, transition.observation)
         self.observation, self.step = transition.observation, self.step + 1
         return transition
 
@@ -152,6 +156,7 @@ def run_episode(
         record = StepRecord(
             step, transition.action.tolist(), loop.times, report.loss_after, report.visible,
             {b: float(np.linalg.norm(s[:3])) for b, s in report.spread.items()}, loop.moved, agent.tell(),
+            loop.rehung,
         )  # fmt: skip
         episode.steps.append(record)
         if on_step and on_step(record, loop.observation, {b: np.asarray(X) for b, X in episode.poses[-1].items()}):
@@ -202,19 +207,19 @@ def command_of(model: Model, observation: Observation) -> Command:
     return Command(to(arm.q_ref), to(arm.X_WE_command))
 
 
-def _follow(model: Model, twin: Twin, command: Command, action: np.ndarray, observation: Observation) -> Twin:
+def _follow(model: Model, twin: Twin, command: Command, action: np.ndarray, observation: Observation) -> tuple[Twin, bool]:
     """Step the twin with the action that was applied, then set the arm to what it measures. Where that leaves the finite numbers,
-    because an update put light bodies deep into others, what moves beside the arm begins as it hangs."""
+    because an update put light bodies deep into others, what moves beside the arm begins as it hangs, and the second is true."""
     arm = observation.arm
-    q, qd = torch.as_tensor(arm.q), torch.as_tensor(arm.qd)
+    q, qd, rehung = torch.as_tensor(arm.q), torch.as_tensor(arm.qd), False
     try:
         with torch.no_grad():
             twin, _ = model.step(twin, command, torch.as_tensor(action, dtype=model.dtype))
     except NonFiniteError:
         if model.scene.nv == len(q):
             raise
-        twin = settled(model, twin.params, q)
-    return twin.replace(state=model.state(q, qd, twin.state))
+        twin, rehung = settled(model, twin.params, q), True
+    return twin.replace(state=model.state(q, qd, twin.state)), rehung
 
 
 def _as_lists(poses: dict[str, torch.Tensor]) -> dict[str, list[list[float]]]:

@@ -136,8 +136,8 @@ def run_many(make: Make, seeds: Sequence[int], workers: int = 1) -> Generator[tu
 
 def _record(bench: Bench, episode: Episode, truths: Sequence[dict[str, np.ndarray]]) -> Record:
     """One line of episodes.jsonl. `measures`: the task's, of the last state, vectors by their norm; `errors`: of each unit's
-    estimate, and of what separates load and target in it, before the first update, after it, and at the last one; `times`:
-    seconds of each step's parts."""
+    estimate, and of what separates load and target in it, before the first update, after it, and at the last one; `rehung`: in
+    how many steps the twin's prediction left the finite numbers; `times`: seconds of each step's parts."""
     measures = _measures(bench.task, truths[-1])
     moments = {"before": (0, 0), "after": (1, 0), "last": (len(episode.poses) - 1, len(episode.poses) - 2)}
     return {
@@ -154,6 +154,7 @@ def _record(bench: Bench, episode: Episode, truths: Sequence[dict[str, np.ndarra
             for unit, bodies in bench.task.scene.units.items()
         }
         | {APART: {name: apart_error(bench.task, episode.poses[i], truths[j]) for name, (i, j) in moments.items()}},
+        "rehung": sum(s.rehung for s in episode.steps),
         "views": [{"step": s.step, **s.told} for s in episode.steps if s.moved or s.told],
         "times": _times(episode.steps),
     }

@@ -41,6 +41,9 @@ def _outcomes(place: Place, records: Sequence[Record]) -> list[Figure]:
     figures = [share("success", place, len(won), len(records))]
     if won:
         figures.append(spread("steps to success", place, [r["steps"] for r in won], "steps"))
+    hung, steps = sum(r.get("rehung", 0) for r in records), sum(r["steps"] for r in records)
+    if hung:
+        figures.append(share("steps after which the twin was not finite", place, hung, steps))
     return figures
 
 

@@ -199,7 +199,7 @@ def _fair(n: int) -> float:
 def _ball(n: int, half: int) -> Template:
     """Sphere of radius size[0] (half 0), or capsule of half length size[1] along z (half 1)."""
     b, fair = _Builder(), _fair(n)
-    quarter = max(2, n // 4)
+    quarter = 1 if half and n <= 8 else max(2, n // 4)  # what is drawn so coarsely is a pixel wide: a cone will do for its end
     latitudes = [(0.5 * math.pi * i / quarter, 1) for i in range(quarter + 1)]
     latitudes += [(0.5 * math.pi * i / quarter, -1) for i in range(quarter if half else quarter - 1, -1, -1)]
     rings, lights = [], []
