@@ -46,12 +46,12 @@ class QSettings:
 
 @dataclass(frozen=True)
 class Situation:
-    """What the twin knows when a view is to be chosen: itself, the controller's memory, and what of each unit its estimate rests
-    on so far (U) or (n, U) [cm²]. One situation, or a batch of n."""
+    """What the twin knows when a view is to be chosen: itself, the controller's memory, and the information on each unit so far,
+    (U, 6, 6) or (n, U, 6, 6), in its parent's axes. One situation, or a batch of n."""
 
     twin: Twin
     command: Command
-    seen: Tensor
+    sure: Tensor
 
     def spread(self, n: int) -> tuple[Twin, Command]:
         """Twin and command as a batch of n; a batch as it is."""
@@ -81,12 +81,13 @@ class Prospect:
 
 @dataclass(frozen=True)
 class Common:
-    """What all views of situations (n), or of one, have in common. frames: (n, 1 + U, 4, 4) of tool and units; seen: (n, U)
-    logarithm; apart: (n, 7) what separates the load from its target."""
+    """What all views of situations (n), or of one, have in common. frames: (n, 1 + U, 4, 4) of tool and units; spread: (n, U,
+    2, 3, 3) covariances of the units' places [mm²] and turns [(0.01 rad)²], in the world's axes; apart: (n, 7) what separates the
+    load from its target."""
 
     place: Place
     frames: Tensor
-    seen: Tensor
+    spread: Tensor
     apart: Tensor
 
 
@@ -94,9 +95,12 @@ def common(eye: Eye, at: Situation) -> Common:
     twin, command = at.spread(1)
     place, scene = eye.place(twin, command), eye.model.scene
     tip, axis = eye.task.errors({name: place.X_WL[:, scene.link(name)] for name in eye.model.updatable})
-    seen = (1 + at.seen.expand(len(tip), -1)).log()
+    R_WP = torch.stack([eye.model.bodies_of(u, place.X_WL)[0][:, :3, :3] for u in eye.model.units], 1)
+    covariance = torch.linalg.inv(at.sure.expand(len(tip), -1, -1, -1))
+    blocks = torch.stack([covariance[..., :3, :3] * 1e6, covariance[..., 3:, 3:] * 1e4], 2).to(tip.dtype)
+    spread = R_WP[:, :, None] @ blocks @ R_WP[:, :, None].mT
     frames = torch.cat([place.X_WE[:, None], eye.model.frames(place.X_WL)], 1)
-    return Common(place, frames, seen, torch.cat([tip, axis, tip.norm(dim=-1, keepdim=True)], -1))
+    return Common(place, frames, spread, torch.cat([tip, axis, tip.norm(dim=-1, keepdim=True)], -1))
 
 
 def prospect(
@@ -117,7 +121,9 @@ def prospect(
     distance = way.norm(dim=-1)
     so_far = (X_WC[:, :3, :3].mT @ ray[..., None])[..., 0]
     towards = (way / distance[..., None]).flatten(1)
-    known = torch.cat([at.seen.expand(n, -1), so_far, distance, towards, at.apart.expand(n, -1)], -1)
+    R_CW = X_WC[:, None, None, :3, :3].mT
+    spread = (R_CW @ at.spread.expand(n, -1, -1, -1, -1) @ R_CW.mT).diagonal(dim1=-2, dim2=-1).clamp_min(1e-6).log() / 2
+    known = torch.cat([spread.flatten(1), so_far, distance, towards, at.apart.expand(n, -1)], -1)
     return Prospect(features, known, action / actor.policy.limits)
 
 
@@ -126,19 +132,19 @@ class QFunction(nn.Module):
 
     The image and what is known tell how exact a look from there would be (Rehearsal.precision), and how exact the actor after it
     (returns.unclear), of which there is more to learn from than of returns. What a return is follows from that and from what
-    the twin knows anyway: where the camera would be, seen from the tool and the units, how well these were seen so far and
-    from where, and how far it is to go."""
+    the twin knows anyway: where the camera would be, seen from the tool and the units, how well these are known so far along the
+    camera's axes and from where, and how far it is to go."""
 
     center: Tensor
     scale: Tensor
-    most: Tensor  # of what units were seen, as far as it has learned of that: a look at every step adds up to more
+    least: Tensor  # of what units are known to, as far as it has learned of that: a look at every step tells more
 
     def __init__(self, units: int, generator: torch.Generator) -> None:
         super().__init__()
-        known = units + 3 + 4 * (units + 1) + 7
+        known = 6 * units + 3 + 4 * (units + 1) + 7
         self.register_buffer("center", torch.zeros(FEATURES + known + 6))
         self.register_buffer("scale", torch.ones(FEATURES + known + 6))
-        self.register_buffer("most", torch.full((units,), torch.inf))
+        self.register_buffer("least", torch.full((6 * units,), -torch.inf))
         self.gist = nn.Sequential(nn.Dropout(0.3), mlp([FEATURES, GIST], generator), nn.ELU())
         self.precision = mlp([GIST + known, 128, 2 * units + 1], generator, 0.1)
         self.heads = nn.ModuleList(mlp([known + 6 + 2 * units + 1, 128, 128, 1], generator, 0.1) for _ in range(HEADS))
@@ -147,12 +153,12 @@ class QFunction(nn.Module):
         """Every input has mean 0 and standard deviation 1 over these."""
         x = torch.cat([p.features, p.known, p.action], -1)
         self.center, self.scale = x.mean(0), x.std(0) + 1e-3
-        self.most = p.known[:, : len(self.most)].amax(0)
+        self.least = p.known[:, : len(self.least)].amin(0)
 
     def parts(self, p: Prospect) -> tuple[Tensor, Tensor]:
         """Logits of the returns (n, HEADS), and the precision (n, 2 U + 1)."""
-        seen, other = p.known.tensor_split([len(self.most)], -1)
-        x = torch.cat([p.features, torch.minimum(seen, self.most), other, p.action], -1)
+        spread, other = p.known.tensor_split([len(self.least)], -1)
+        x = torch.cat([p.features, torch.maximum(spread, self.least), other, p.action], -1)
         x = (x - self.center) / self.scale
         features, known, action = x.split([FEATURES, x.shape[-1] - FEATURES - 6, 6], -1)
         precision = self.precision(torch.cat([self.gist(features), known], -1))

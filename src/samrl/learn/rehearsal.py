@@ -12,15 +12,14 @@ from torch import Tensor
 
 from samrl.core.camera import ray, viewpoint
 from samrl.learn.expert import Expert, TrainSettings, detach, random_start, select, vary_physics
-from samrl.learn.sensing import LEAST, SIZE, WIDTH, Sensing, features, shown
+from samrl.learn.sensing import LEAST, Sensing, features, shown
 from samrl.model.model import Command, Model, set_body_pose, unit_poses
 from samrl.model.scene import Params, State, Twin
-from samrl.model.units import between, turn
+from samrl.model.units import before_images, between, fuse, informed, turn
 from samrl.tasks.task import Task
 
 Update = Callable[[Twin, Tensor], Tensor | None]
 
-MEMORY = 8.0  # at most so many full views count in the average, as in the tracker
 UNSEEN = 10.0  # stands for the error of a unit that a look does not show [mm, 0.01 rad]
 
 
@@ -69,7 +68,8 @@ class Rehearsal:
 
     Attributes:
         truth, command: what is, and the controllers' memory.
-        belief: (n, N, 4, 4) estimated poses of the units' bodies in their parents; seen: (n, U) pixels that they rest on.
+        belief: (n, N, 4, 4) estimated poses of the units' bodies in their parents; sure: (n, U, 6, 6) the information on them;
+            shown: (n, U) whether a look has shown the unit.
         view: (n, 3); X_WC: (n, 4, 4). age: (n) control steps since the start. done: (n) success so far.
     """
 
@@ -80,6 +80,7 @@ class Rehearsal:
         self.update, self.share = update, share
         self.expert, self.sensing, self.shell, self.generator = expert, sensing, shell, generator
         self.model, self.task, self.count = expert.model, expert.task, count
+        self._before = torch.stack([before_images(expert.task.known().get(u.name)) for u in expert.model.units])
         twin, self.command = random_start(self.model, self.task, count, generator)
         self.truth = vary_physics(expert, twin, count, TrainSettings(), generator)
         self.truth = self.truth.replace(params=self.truth.params.replace(geom_size=self.model.params.geom_size))
@@ -93,7 +94,7 @@ class Rehearsal:
         own = {name: x[index] for name, x in leaves.items() if x.dim() > getattr(shared, name).dim()}
         new.truth = Twin(self.truth.params.replace(**own), State(s.q[index], s.qd[index]))
         new.command = Command(c.q_ref[index], c.X_WE[index])
-        for name in ("belief", "seen", "view", "X_WC", "age", "done"):
+        for name in ("belief", "sure", "shown", "view", "X_WC", "age", "done"):
             setattr(new, name, getattr(self, name)[index])
         new.count = len(index)
         return new
@@ -102,11 +103,13 @@ class Rehearsal:
         """Believe the nominal scene again, and look from a new view."""
         nominal = self._in_parents(self.model.params)
         if bool(which.all()):
-            self.belief, self.seen = nominal.clone(), torch.zeros(self.count, len(self.model.units))
+            self.belief, self.sure = nominal.clone(), self._before.expand(self.count, -1, -1, -1).clone()
+            self.shown = torch.zeros(self.count, len(self.model.units), dtype=torch.bool)
             self.view = self.shell.draw(self.count, self.generator)
         else:
             self.belief = torch.where(which[:, None, None, None], nominal, self.belief)
-            self.seen = torch.where(which[:, None], 0.0, self.seen)
+            self.sure = torch.where(which[:, None, None, None], self._before, self.sure)
+            self.shown = self.shown & ~which[:, None]
             self.view = torch.where(which[:, None], self.shell.draw(self.count, self.generator), self.view)
         self.look(which)
 
@@ -125,21 +128,20 @@ class Rehearsal:
         self.look(which)
 
     def look(self, which: Tensor) -> None:
-        """Update the beliefs of `which` (n) by a look from where the cameras are: each unit's estimate moves by the share that
-        this view has in all that was seen of it, towards the truth and an error that depends on the view."""
+        """Update the beliefs of `which` (n) by a look from where the cameras are: each unit's estimate moves towards the truth
+        and an error that depends on the view, as far as the view shows more of it than those before."""
         self.X_WC = self.shell.pose(self.view)
         counts, x, X_WP = self._prospect(self.X_WC)
         with torch.no_grad():
+            scale = self.sensing(x)
             error = self.sensing.sample(x, self.generator)
         R_PC = X_WP[..., :3, :3].mT @ self.X_WC[:, None, :3, :3]
         d = torch.cat([(R_PC @ error[..., :3, None])[..., 0], (R_PC @ error[..., 3:, None])[..., 0]], -1)
         found = self._really(which, turn(self.model.units, self._in_parents(self.truth.params), d))
-        counts = torch.where(which[:, None] & (counts >= LEAST), counts, 0.0)
-        full = torch.maximum(self.seen / MEMORY, counts)
-        self.seen = torch.where(counts > 0, torch.minimum(self.seen + counts, MEMORY * full), self.seen)
-        share = counts / self.seen.clamp_min(1e-6)
-        way = share[..., None] * between(self.model.units, self.belief, found)
-        self.belief = turn(self.model.units, self.belief, way)
+        shown = which[:, None] & (counts >= LEAST)
+        told = informed(scale, R_PC) * shown[..., None, None]
+        way, self.sure = fuse(self.sure, told, between(self.model.units, self.belief, found))
+        self.belief, self.shown = turn(self.model.units, self.belief, way), self.shown | shown
 
     def _in_parents(self, params: Params) -> Tensor:
         """Poses (n, N, 4, 4) of the units' bodies in their parents."""
@@ -167,10 +169,6 @@ class Rehearsal:
         counts = shown(model, self.truth.params, X_WL, X_WC)
         X_WP = torch.stack([model.bodies_of(u, X_WL)[0] for u in model.units], 1)
         return counts, features(counts, model.frames(X_WL), X_WC), X_WP
-
-    def area(self) -> Tensor:
-        """What of each unit's surface the estimate rests on, as seen (n, U) [cm²]."""
-        return self.seen * (100 * WIDTH / SIZE) ** 2
 
     def precision(self, view: Tensor) -> Tensor:
         """How exact looks from views (n, 3) would be, for those who know the truth: (n, 2 U) logarithms of the scale of each

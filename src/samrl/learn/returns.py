@@ -22,7 +22,7 @@ class Rows:
     """What was tried (m): the situation as it was believed to be when the view was imagined, the view, and what came of it.
 
     Attributes:
-        q: (m, nq); q_ref: (m, 7); X_WE: (m, 4, 4) commanded; belief: (m, N, 4, 4), see Rehearsal; seen: (m, U) [cm²].
+        q: (m, nq); q_ref: (m, 7); X_WE: (m, 4, 4) commanded; belief: (m, N, 4, 4), sure: (m, U, 6, 6), see Rehearsal.
         ray: (m, 3) to the camera so far, in the world; view: (m, 3) in question. value: (m) return with the view held, NaN where
             that was not tried. precision: (m, 2 U + 1) of a look from there, and of the actor after it; NaN where nobody asked.
     """
@@ -31,7 +31,7 @@ class Rows:
     q_ref: Tensor
     X_WE: Tensor
     belief: Tensor
-    seen: Tensor
+    sure: Tensor
     ray: Tensor
     view: Tensor
     value: Tensor
@@ -41,7 +41,7 @@ class Rows:
     def of(stage: Rehearsal, view: Tensor, value: Tensor, precision: Tensor) -> Rows:
         c = stage.command
         return Rows(
-            stage.truth.state.q, c.q_ref, c.X_WE, stage.belief, stage.area(), stage.shell.ray(stage.view), view, value, precision
+            stage.truth.state.q, c.q_ref, c.X_WE, stage.belief, stage.sure, stage.shell.ray(stage.view), view, value, precision
         )
 
     @staticmethod
@@ -92,7 +92,7 @@ def held(stage: Rehearsal, actor: Actor, eye: Eye, s: QSettings, steps: int, row
     met: list[tuple[Rows, Tensor, int]] = []
     for i in range(steps):
         if rows is not None and i % s.along == s.along - 1 and i <= steps // 2:
-            nothing = torch.full((stage.count, 2 * stage.seen.shape[1] + 1), torch.nan)
+            nothing = torch.full((stage.count, 2 * stage.shown.shape[1] + 1), torch.nan)
             met.append((Rows.of(stage, stage.view, nothing[:, 0], nothing), index, i))
         value[index] += s.discount**i * stage.act(acted(stage, actor, eye))
         left = _going(stage)
@@ -124,7 +124,7 @@ def imagine(rows: Rows, actor: Actor, eye: Eye, shell: Shell, generator: torch.G
     for k in torch.arange(len(rows.value)).split(most):
         still = State(rows.q[k], torch.zeros(len(k), model.scene.nv))
         twin = Twin(believed(model, rows.belief[k]), still)
-        at = Situation(twin, Command(rows.q_ref[k], rows.X_WE[k]), rows.seen[k])
+        at = Situation(twin, Command(rows.q_ref[k], rows.X_WE[k]), rows.sure[k])
         view = rows.view[k] + torch.tensor(JITTER) * (2 * torch.rand(len(k), 3, generator=generator) - 1)
         with torch.no_grad():
             parts.append(prospect(actor, eye, common(eye, at), shell.pose(view), rows.ray[k]))

@@ -77,7 +77,7 @@ def situation(stage: Rehearsal) -> Situation:
     one = stage.take(torch.tensor([0]))
     twin, c, s = one.estimated(), one.command, one.truth.state
     params = twin.params.replace(link_p=twin.params.link_p[0], link_R=twin.params.link_R[0])
-    return Situation(Twin(params, State(s.q[0], s.qd[0])), Command(c.q_ref[0], c.X_WE[0]), one.area()[0])
+    return Situation(Twin(params, State(s.q[0], s.qd[0])), Command(c.q_ref[0], c.X_WE[0]), one.sure[0])
 
 
 def choose(chooser: Viewpoint, at: Situation, now: Tensor, reach: Reaches, generator: torch.Generator) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from samrl.core import lie
 
+NOTHING = (0.1, math.pi / 2)  # how far anything may be [m, rad]
 ALONG_X = ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (-1.0, 0.0, 0.0))  # axes of a frame whose z runs along x
 
 
@@ -120,6 +122,32 @@ def between(units: Sequence[Unit], X_PB: Tensor, Y_PB: Tensor) -> Tensor:
     """Unit.between of all units: their bodies' poses (*batch, N, 4, 4) -> (*batch, U, 6)."""
     pairs = zip(*(Z.split([len(u.bodies) for u in units], -3) for Z in (X_PB, Y_PB)), strict=True)
     return torch.stack([u.between(X, Y) for u, (X, Y) in zip(units, pairs, strict=True)], -2)
+
+
+def informed(scale: Tensor, R: Tensor) -> Tensor:
+    """Information (*batch, 6, 6), the inverse of a covariance, on tangent vectors whose entries along the axes R (*batch, 3, 3)
+    have standard deviations `scale` (*batch, 6) [m, rad], independent. Double precision: metres and radians differ much."""
+    R, scale = R.double(), scale.double()
+    out = scale.new_zeros(*scale.shape, 6)
+    for k in (0, 3):
+        out[..., k : k + 3, k : k + 3] = (R * scale[..., None, k : k + 3] ** -2) @ R.mT
+    return out
+
+
+def before_images(known: Sequence[float] | None) -> Tensor:
+    """Information (6, 6) on a unit of which that is known before any image: how far it may be [m], turned [rad] and perhaps how
+    far its z axis leans [rad] (`Task.known`); of None, hardly any."""
+    p, r, lean = (*(known or NOTHING), torch.inf)[:3]
+    p, r = min(p, NOTHING[0]), min(r, NOTHING[1])
+    return informed(torch.tensor([p, p, p, min(lean, r), min(lean, r), r]), torch.eye(3))
+
+
+def fuse(known: Tensor, told: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
+    """How far an estimate of which `known` (*batch, 6, 6) is the information goes towards another, d (*batch, 6) away, with
+    information `told` (Kalman 1960): what the other does not show stays as it was. Returns the way (*batch, 6), and the
+    information on where it ends."""
+    both = known + told
+    return torch.linalg.solve(both, told @ d.double()[..., None])[..., 0].to(d.dtype), both
 
 
 def rigid(names: Sequence[str]) -> tuple[Unit, ...]:

@@ -10,7 +10,7 @@ from torch import Tensor
 from samrl.model.scene import Params
 from samrl.real2sim.problem import Problem, UpdateSettings
 
-PATCH = 25.0  # pixels across that err together
+PATCH = 10.0  # pixels across that err together
 
 
 def fine(problem: Problem, X0: Tensor, s: UpdateSettings) -> tuple[Tensor, Params, Tensor, Tensor]:
@@ -97,18 +97,16 @@ def colors_of(params: Params, found: Params, problem: Problem, best: Tensor) -> 
     return params.replace(color=color, light_direction=light, ambient=ambient)
 
 
-def uncertainty(problem: Problem, X: Tensor, params: Params) -> tuple[dict[str, float], dict[str, list[float]]]:
+def uncertainty(problem: Problem, X: Tensor, params: Params) -> tuple[dict[str, float], dict[str, Tensor]]:
     """How sure the poses X (1, N, 4, 4) are, from this exposure alone. Returns, by unit, the root mean square of what is left
-    in the masked images, and the pose's standard deviations (6) [m, rad] from the curvature of the squared residuals (Gauss-
-    Newton: covariance = residual variance · inverse of JᵀJ, J by differences). A direction that the images do not show (the
-    turn of a round peg about its axis) gets that of a turn by 90° or a shift by 10 cm. What is left comes from foreign shading,
-    shadows and shapes, which cover patches rather than pixels: PATCH, their width, is set so that the standard deviations match
-    the errors of development seeds 13-52 in PyBullet."""
+    in the masked images, and the information (6, 6) that they hold on its tangent vector (`Problem.moved`), the inverse of its
+    covariance, from the curvature of the squared residuals (Gauss-Newton: JᵀJ / residual variance, J by differences). What is
+    left comes from foreign shading, shadows and shapes, which cover patches rather than pixels: PATCH is their width."""
     B, step = len(problem.units), torch.tensor([1e-3] * 3 + [2e-2] * 3)
     moves = torch.cat([torch.zeros(1, 6), torch.diag(step)])[:, None].expand(7, B, 6)  # all bodies at once: each has its mask
     with torch.no_grad():
         image = problem.render(problem.moved(X.expand(len(moves), -1, -1, -1), moves), params)
-    residual, spread = {}, {}
+    residual, information = {}, {}
     for b, body in enumerate(problem.names):
         if not problem.seen[b]:
             continue
@@ -123,8 +121,6 @@ def uncertainty(problem: Problem, X: Tensor, params: Params) -> tuple[dict[str, 
         count = float((real * problem.weight).sum()) * 5
         variance = float(r[0].square().sum()) / max(count, 1.0)
         J = J / PATCH
-        floor = torch.tensor([0.1] * 3 + [math.pi / 2] * 3)
-        information = J @ J.T / max(variance, 1e-6) + torch.diag(floor**-2)
         residual[body] = math.sqrt(variance)
-        spread[body] = torch.linalg.inv(information).diagonal().clamp_min(0).sqrt().tolist()
-    return residual, spread
+        information[body] = J @ J.T / max(variance, 1e-6)
+    return residual, information

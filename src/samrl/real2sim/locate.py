@@ -17,6 +17,9 @@ from samrl.real2sim.frames import Crop
 from samrl.real2sim.losses import Transport
 from samrl.real2sim.problem import Priors, Problem, UpdateSettings, put
 
+TRIED = 3  # turns from which there is a descent
+FAR = 1e6  # more than any loss
+
 
 def locate(model: Model, twin: Twin, crops: Sequence[Crop], settings: UpdateSettings, priors: Priors | None = None) -> Twin:
     """Bring bodies that may be centimetres away near to where the images show them: the coarse stage from several starts,
@@ -26,7 +29,7 @@ def locate(model: Model, twin: Twin, crops: Sequence[Crop], settings: UpdateSett
     if not any(problem.seen):
         return twin
     X = coarse(problem, torch.cat([_turned(problem.X0[None], yaw) for yaw in settings.coarse_yaws]))
-    X, params, _, last = fine(problem, _best_two(problem, X), far)
+    X, params, _, last = fine(problem, _best(problem, X, 2), far)
     best = last.argmin(0)
     keep = torch.tensor(problem.seen)[problem.owner, None, None]
     new = put(model, twin, problem.units, torch.where(keep, problem.picked(X, best), problem.X0))
@@ -35,16 +38,19 @@ def locate(model: Model, twin: Twin, crops: Sequence[Crop], settings: UpdateSett
 
 def again(problem: Problem, X: Tensor, params: Params, last: Tensor) -> tuple[Tensor, Params, Tensor]:
     """Look once more, on the same crops, for bodies that do not look right at X (1, N, 4, 4), whose loss is `last` (1, U): a
-    block that is nearly square looks much alike after a quarter turn. Returns what was given and more candidates, where a search
-    from the first estimate's orientation ended and its quarter turns: poses (k, N, 4, 4), parameters and losses (k, U), infinite
-    where a body is turned farther than any may be. What bends stays as it is."""
+    block that is nearly square looks much alike after a quarter turn. Returns what was given and more candidates, where descents
+    from the best of all turns about the vertical ended, each body where it is or where the Earth Mover Distance brings it: poses
+    (k, N, 4, 4), parameters and losses (k, U), infinite where a body is turned farther than any may be. What bends stays as it
+    is."""
     first = problem.bases(problem.known[None])
     about = 1.2 * float(problem.precision[:, 1].clamp_min(1e-12).min() ** -0.5)
-    turned = [problem.based(X, _turned(first, yaw)) for yaw in problem.s.doubt_yaws if abs(yaw) <= about]
-    rough, _, _, loss = fine(problem, coarse(problem, torch.cat(turned), turn=False), _far(problem.s))
-    start = problem.picked(rough, loss.argmin(0))[None]
-    quarters = [problem.based(start, _turned(problem.bases(start), yaw)) for yaw in (0.0, 0.5 * math.pi, -0.5 * math.pi)]
-    X2, params2, _, last2 = fine(problem, torch.cat(quarters), problem.s)
+    count = math.floor(min(about, math.pi) / problem.s.doubt_step)
+    rough = torch.cat([problem.based(X, _turned(first, yaw)) for yaw in problem.s.coarse_yaws])
+    turned = []
+    for place in (problem.bases(X), problem.bases(_best(problem, coarse(problem, rough, turn=False), 1))):
+        level = lie.pose(first[..., :3, :3], place[..., :3, 3])
+        turned += [problem.based(X, _turned(level, k * problem.s.doubt_step)) for k in range(-count, count + 1)]
+    X2, params2, _, last2 = fine(problem, _best(problem, torch.cat(turned), TRIED, apart=True), problem.s)
     angle = lie.log_so3(problem.bases(X2)[..., :3, :3] @ first[..., :3, :3].mT).norm(dim=-1)
     last2 = torch.where(angle <= about, last2, torch.inf)
     both = {n: torch.cat([getattr(params, n), getattr(params2, n)]) for n in ("color", "light_direction", "ambient")}
@@ -89,13 +95,17 @@ def _procrustes(plans: Transport, X: Tensor, turn: bool) -> Tensor:
     return X
 
 
-def _best_two(problem: Problem, X: Tensor) -> Tensor:
-    """The two best of the starts (K, N, 4, 4) for each unit on its own: (2, N, 4, 4)."""
+def _best(problem: Problem, X: Tensor, count: int, *, apart: bool = False) -> Tensor:
+    """The best of the starts (K, N, 4, 4) for each unit on its own: (count, N, 4, 4). `apart`: those first that are better than
+    the starts before and after them."""
     with torch.no_grad():
         tint = match_colors(problem, X, problem.twin.params)
         color = (problem.twin.params.color * tint.exp())[:, None].expand(-1, len(problem.crops), -1, -1)
-        order = problem.loss(X, problem.twin.params.replace(color=color), problem.plans(X)).argsort(0)[:2]
-    return torch.stack([problem.picked(X, best) for best in order])
+        loss = problem.loss(X, problem.twin.params.replace(color=color), problem.plans(X))
+    if apart:
+        beside = torch.nn.functional.pad(loss, (0, 0, 1, 1), value=torch.inf)
+        loss = loss + FAR * ((loss > beside[:-2]) | (loss > beside[2:]))
+    return torch.stack([problem.picked(X, best) for best in loss.argsort(0)[:count]])
 
 
 def _turned(X: Tensor, yaw: float) -> Tensor:

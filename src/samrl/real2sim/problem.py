@@ -33,8 +33,8 @@ class UpdateSettings:
     clearance [m]: what is seen so far in front of a unit, and is none, hides it.
     margin: pixels around a coarsely drawn occluder that count for nothing.
     suspects: rigid bodies that are looked for again whatever their loss.
-    doubt: a rigid body whose loss stays above this is looked for again, from its first estimate turned about the
-        vertical by doubt_yaws [rad].
+    doubt: a rigid body whose loss stays above this is looked for again, from its first estimate turned about the vertical by
+        multiples of doubt_step [rad]; 0: it is not.
     """
 
     units: tuple[str, ...] = ()
@@ -58,7 +58,7 @@ class UpdateSettings:
     margin: int = 2
     suspects: tuple[str, ...] = ()
     doubt: float = 0.18
-    doubt_yaws: tuple[float, ...] = (0.0, -0.785, 0.785, 1.571)
+    doubt_step: float = 0.26
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,8 @@ from samrl.core.types import RGBD
 from samrl.core.world import World
 from samrl.model.model import Model, set_unit_poses, unit_poses
 from samrl.model.scene import Twin
+from samrl.model.units import before_images, fuse
+from samrl.real2sim.album import Album
 from samrl.real2sim.frames import Crop, choose_roi, make_crop
 from samrl.real2sim.locate import locate
 from samrl.real2sim.problem import Prior, Priors, UpdateSettings
@@ -40,8 +42,8 @@ class Tracker:
     """Keeps a twin aligned through an episode.
 
     A rigid body that may be centimetres away is first located on a wide crop from several starts; then, as at every later step,
-    each unit is aligned on a crop around it. Estimates are of poses in the parents, and averaged over the steps, each weighted by
-    how many of the unit's pixels were seen.
+    each unit is aligned on a crop around it. Estimates are of poses in the parents, and fused over the steps: each look moves
+    them as far as it shows them better than all looks before, so that one view gives the depth that another one lacks.
 
     Args:
         camera: the whole native image's camera; its pose is set at each look.
@@ -56,7 +58,6 @@ class Tracker:
     NEAR = 0.010  # a unit known this well needs no locating [m]
     ANYWHERE = (math.inf, math.inf)  # how far a unit may be of which that is not known [m, rad]
     STRAY = 2.0  # times as far as a unit may be from its first estimate, it is not, whatever an image seems to show
-    MEMORY = 8.0  # at most so many full views count in the average
 
     def __init__(
         self, model: Model, camera: Camera, settings: UpdateSettings | None = None,
@@ -67,13 +68,21 @@ class Tracker:
         self.units = {u.name: u for u in model.units}
         self.later = replace(self.first, fine_steps=6, rate_p=0.0005, rate_r=0.005, rate_color=0.02)
         self.far = tuple(n for n, u in self.units.items() if not u.bends and self.known.get(n, self.ANYWHERE)[0] > self.NEAR)
-        self.seen = dict.fromkeys(self.units, 0.0)
+        self.sure = {
+            n: before_images(self.known.get(n)) for n in self.units
+        }  # information (6, 6) on each unit, in its parent's axes
+        self.unseen, self.looks = set(self.units), 0  # looks: from the present view
+        self.album = Album(model, self.first)
         self.rest, self.pause = 0, 2  # exposures until doubted bodies are looked for again, and after the next failure
         self.nominal: dict[str, torch.Tensor] | None = None
 
     def observe(self, world: World, twin: Twin, X_WC: np.ndarray) -> tuple[Twin, UpdateReport, list[RGBD], dict[str, float]]:
         """Look and align. Returns the twin, the report, the images of the last look, and seconds spent in look and update."""
-        self.camera = self.camera.at(torch.as_tensor(X_WC, dtype=torch.float64))
+        camera = self.camera.at(torch.as_tensor(X_WC, dtype=torch.float64))
+        self.looks = self.looks + 1 if torch.equal(camera.X_WC, self.camera.X_WC) else 1
+        self.camera = camera
+        if self.looks == 1:
+            self.rest, self.pause = 0, 2
         times = {"look": 0.0, "update": 0.0}
         if self.nominal is None:
             self.nominal = {n: unit_poses(self.model.scene, twin.params, u) for n, u in self.units.items()}
@@ -121,7 +130,7 @@ class Tracker:
     @property
     def fresh(self) -> bool:
         """Some body has not been seen yet."""
-        return not all(self.seen.values())
+        return bool(self.unseen)
 
     @property
     def size(self) -> int:
@@ -162,14 +171,16 @@ class Tracker:
         settings = replace(self.first if self.fresh else self.later, suspects=self.far)  # from afar a quarter turn hardly shows
         if self.rest:  # it has been looked for again in vain
             settings = replace(settings, doubt=float("inf"))
-        new, report = update(self.model, twin, self.crops(images), settings, self.priors(twin))
+        crops = self.crops(images)
+        self.album.add(twin, crops, moved=self.looks == 1)
+        new, report = update(self.model, twin, crops, settings, self.priors(twin), self.album)
         new, strayed = self.possible(twin, new)
         report = replace(report, lost=report.lost + tuple(b for b in strayed if b not in report.lost))
         self.far = tuple(b for b in self.far if b in report.lost)
         self.rest = max(0, self.rest - 1)
         if set(report.doubted) - set(report.replaced):
             self.rest = self.pause = 2 * self.pause
-        return self.average(twin, new, report), report
+        return self.fused(twin, new, report), report
 
     def possible(self, old: Twin, new: Twin) -> tuple[Twin, tuple[str, ...]]:
         """`new`, with the poses in `old` of units that it puts where they cannot be; and which those are."""
@@ -193,24 +204,33 @@ class Tracker:
             priors[name] = Prior(X_WB, *self.known.get(name, self.ANYWHERE))
         return priors
 
-    def average(self, old: Twin, new: Twin, report: UpdateReport) -> Twin:
-        """Move each estimate only by the share that this view has in all that was seen of the unit."""
-        scene, params = self.model.scene, new.params
-        for name, pixels in report.visible.items():
+    def fused(self, old: Twin, new: Twin, report: UpdateReport) -> Twin:
+        """Move each estimate as far as this look tells more of it than those before. Looks from one view err alike: the n-th from
+        there counts by 1/n."""
+        scene, params, X_WL = self.model.scene, new.params, self.model.link_poses(old)
+        for name, told in report.information.items():
             if name in report.lost:
                 continue
             if name in report.replaced:  # what was believed so far is no longer
-                self.seen[name] = 0.0
-            full = max(self.seen[name] / self.MEMORY, pixels)
-            self.seen[name] = min(self.seen[name] + pixels, self.MEMORY * full)
-            u, share = self.units[name], pixels / self.seen[name]
+                self.sure[name] = before_images(self.known.get(name))
+            self.unseen.discard(name)
+            u, told = self.units[name], told.double()
+            if not u.bends:  # told of in the world's axes
+                R_PW = self.model.bodies_of(u, X_WL)[0][:3, :3].mT.double()
+                turn = torch.block_diag(R_PW, R_PW)
+                told = turn @ told @ turn.mT
             X_old, X_new = unit_poses(scene, old.params, u), unit_poses(scene, params, u)
-            params = set_unit_poses(scene, params, u, u.turn(X_old, share * u.between(X_old, X_new)))
+            way, self.sure[name] = fuse(self.sure[name], told / self.looks, u.between(X_old, X_new))
+            params = set_unit_poses(scene, params, u, u.turn(X_old, way))
         return new.replace(params=params)
 
-    def area(self) -> torch.Tensor:
-        """What of each unit's surface the estimate rests on, as seen (U) [cm²]."""
-        return torch.tensor(list(self.seen.values())) * (100 * self.PIXEL) ** 2
+    def uncertainty(self) -> dict[str, float]:
+        """Standard deviation of each unit's place (of a chain's free end) by now, along the axis where it is largest [m]."""
+        return {n: math.sqrt(float(torch.linalg.eigvalsh(torch.linalg.inv(s)[:3, :3])[-1])) for n, s in self.sure.items()}
+
+    def information(self) -> torch.Tensor:
+        """What is known of each unit by now, from images and before them: (U, 6, 6), inverse covariances in the parents' axes."""
+        return torch.stack(list(self.sure.values()))
 
     def pictures(self, images: Sequence[RGBD], before: Twin, after: Twin) -> dict[str, np.ndarray]:
         """uint8 pictures (H, W, 3), the crops of one look side by side at native resolution: world, twin before and after."""

@@ -10,9 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
+from torch import Tensor
 
 from samrl.model.model import Model
 from samrl.model.scene import Twin
+from samrl.real2sim.album import Album
 from samrl.real2sim.curve import follow
 from samrl.real2sim.fine import colors_of, fine, uncertainty
 from samrl.real2sim.frames import Crop
@@ -23,7 +25,7 @@ from samrl.real2sim.problem import Priors, Problem, UpdateSettings, put
 @dataclass
 class UpdateReport:
     """What the update did. `visible`: body -> pixels of its mask; `lost`: bodies out of view, or found where they cannot be,
-    whose last estimate is kept; `loss_before`, `loss_after`; `residual`, `spread`: see `uncertainty`; `message`: a sentence;
+    whose last estimate is kept; `loss_before`, `loss_after`; `residual`, `information`: see `uncertainty`; `message`: a sentence;
     `seconds`; `doubted`: bodies that did not look right where the descent ended, `replaced`: bodies, doubted or not, that look
     better where the second search ended."""
 
@@ -32,7 +34,7 @@ class UpdateReport:
     loss_before: float
     loss_after: float
     residual: dict[str, float] = field(default_factory=dict)
-    spread: dict[str, list[float]] = field(default_factory=dict)
+    information: dict[str, Tensor] = field(default_factory=dict)
     message: str = ""
     seconds: float = 0.0
     doubted: tuple[str, ...] = ()
@@ -40,10 +42,15 @@ class UpdateReport:
 
 
 def update(
-    model: Model, twin: Twin, crops: Sequence[Crop], settings: UpdateSettings, priors: Priors | None = None
+    model: Model,
+    twin: Twin,
+    crops: Sequence[Crop],
+    settings: UpdateSettings,
+    priors: Priors | None = None,
+    album: Album | None = None,
 ) -> tuple[Twin, UpdateReport]:
     """Align the twin with one exposure, from near: `twin` is unbatched, its arm at the measured joint angles; `crops` are
-    equally large crops of one exposure."""
+    equally large crops of one exposure. Where a body is looked for again, what it may be is held against the `album` too."""
     began = time.perf_counter()
     problem = Problem(model, twin, crops, settings, priors)
     message = _message(problem, settings)
@@ -55,9 +62,10 @@ def update(
     ]
     doubted = tuple(name for name, x in rigid if x > settings.doubt)
     best = torch.zeros(len(problem.units), dtype=torch.long)
-    if settings.doubt_yaws and (doubted or any(name in settings.suspects for name, _ in rigid)):
+    if settings.doubt_step and (doubted or any(name in settings.suspects for name, _ in rigid)):
         X, params, last = again(problem, X, params, last)
-        best = last.argmin(0).where(torch.tensor([not u.bends for u in problem.units]), 0)
+        elsewhere = album.losses(problem, X) if album else 0.0
+        best = (last + elsewhere).argmin(0).where(torch.tensor([not u.bends for u in problem.units]), 0)
     chosen, last = problem.picked(X, best), last.gather(0, best[None])[0]
     keep = torch.tensor(problem.seen)[problem.owner, None, None]
     new = put(model, twin, problem.units, torch.where(keep, chosen, problem.X0))
@@ -66,7 +74,7 @@ def update(
     report = UpdateReport(problem.visible, gone, float(first.sum()), float(last.sum()), message=message)
     report.doubted = doubted
     report.replaced = tuple(b for b, k in zip(problem.names, best.tolist(), strict=True) if k)
-    report.residual, report.spread = uncertainty(problem, chosen[None], new.params)
+    report.residual, report.information = uncertainty(problem, chosen[None], new.params)
     report.seconds = time.perf_counter() - began
     return new, report
 

@@ -75,7 +75,7 @@ class ByActor(ByExpert):
         if self.spoil == "other":
             model = self.expert.model
             start = random_start(model, self.expert.task, 1, torch.Generator().manual_seed(seed))
-            self.other = Situation(*start, torch.zeros(1, len(model.units)))
+            self.other = Situation(*start, torch.eye(6, dtype=torch.float64).expand(1, len(model.units), 6, 6))
 
     def act(self, at: Situation, X_WC: np.ndarray) -> Tensor:
         camera = torch.as_tensor(X_WC, dtype=self.expert.model.dtype)[None]

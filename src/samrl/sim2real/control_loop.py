@@ -31,9 +31,9 @@ SETTLE = 3  # control periods
 
 @dataclass(frozen=True)
 class StepRecord:
-    """One control step: the applied action (6), seconds by stage, the update's loss, visible pixels and spread by body, whether
-    the camera took a new view, and what the agent says of its choice; rehung: the twin's prediction after it left the finite
-    numbers."""
+    """One control step: the applied action (6), seconds by stage, the update's loss, visible pixels and uncertainty [m] by unit,
+    whether the camera took a new view, and what the agent says of its choice; rehung: the twin's prediction after it left the
+    finite numbers."""
 
     step: int
     action: list[float]
@@ -111,7 +111,7 @@ class Loop:
             return self.agent.act(self.situation(), self.X_WC)
 
     def situation(self) -> Situation:
-        return Situation(self.twin, self.command, self.tracker.area())
+        return Situation(self.twin, self.command, self.tracker.information())
 
     def act(self, action: Tensor) -> Transition:
         """Act, and step the twin with the action that was applied."""
@@ -155,7 +155,7 @@ def run_episode(
         report = loop.report
         record = StepRecord(
             step, transition.action.tolist(), loop.times, report.loss_after, report.visible,
-            {b: float(np.linalg.norm(s[:3])) for b, s in report.spread.items()}, loop.moved, agent.tell(),
+            loop.tracker.uncertainty(), loop.moved, agent.tell(),
             loop.rehung,
         )  # fmt: skip
         episode.steps.append(record)
