@@ -11,7 +11,7 @@ import torch
 from samrl.core import lie
 from samrl.model.model import set_unit_poses, unit_poses
 from samrl.model.scene import Twin
-from samrl.model.units import Unit
+from samrl.model.units import Unit, before_images, fuse, informed
 from samrl.real2sim.problem import put
 from samrl.real2sim.tracker import Tracker
 from samrl.sim2real.control_loop import make_model, native_camera, units_of
@@ -106,3 +106,19 @@ def test_a_bent_thread_is_found_in_one_view() -> None:
         after.append([1e3 * float((errors[0] - errors[1]).norm()), curve["mm"], needle["mm"], needle["deg"]])
     tip, mean, *needle = np.median(after, 0)
     assert tip < 1.0 and mean < 1.0 and needle[0] < 0.5 and needle[1] < 1.0, after
+
+
+def test_each_look_tells_what_it_shows() -> None:
+    """Two looks at right angles, each blind along its own line of sight: together they know, and a third one that is blind
+    where the first was brings none of its mistake in."""
+    truth = torch.tensor([0.004, -0.006, 0.003, 0.02, -0.01, 0.03])
+    along_z = torch.eye(3)
+    along_x = torch.tensor([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]])
+    scale = torch.tensor([2e-4, 2e-4, 6e-3, 1e-2, 1e-2, 1e-2])
+    sure, estimate = before_images((0.012, 0.05)), torch.zeros(6)
+    for R in (along_z, along_x, along_z):
+        wrong = torch.cat([R @ torch.tensor([0.0, 0.0, 0.008]), torch.zeros(3)])
+        way, sure = fuse(sure, informed(scale, R), truth + wrong - estimate)
+        estimate = estimate + way
+    assert float((estimate - truth)[:3].norm()) < 5e-4
+    assert float(torch.linalg.inv(sure)[:3, :3].diagonal().sqrt().max()) < 2.1e-4

@@ -11,7 +11,9 @@ from samrl.core import lie
 from samrl.core.errors import ImageError
 from samrl.model.model import body_pose, set_body_pose, unit_poses
 from samrl.model.scene import Twin
+from samrl.real2sim.album import Album
 from samrl.real2sim.frames import choose_roi
+from samrl.real2sim.problem import Problem
 from samrl.real2sim.tracker import Tracker
 from samrl.real2sim.update import update
 from samrl.sim2real.control_loop import make_model, native_camera
@@ -131,3 +133,22 @@ def test_a_body_is_not_put_where_it_cannot_be(model, world) -> None:
     assert report.lost == ("block",) and tracker.far == ("block",) and tracker.fresh
     assert torch.equal(body_pose(model.scene, twin.params, "block"), X)
     assert distance(twin, model, truth, "peg") < 0.003
+
+
+def test_another_view_tells_where_a_body_is_not(model, world) -> None:
+    """A block 3 cm off looks wrong in the album's image, of which a problem of another image knows nothing; the look that is
+    being taken is not in it yet."""
+    observation, truth = world.reset(2), world.judge().poses()
+    state = model.state(torch.as_tensor(observation.arm.q))
+    twin = Twin(set_body_pose(model.scene, model.params, "block", torch.as_tensor(truth["block"]).to(model.dtype)), state)
+    tracker = Tracker(model, native_camera(TASK, observation.X_WC), known=TASK.known())
+    album = Album(model, tracker.first)
+    crops = tracker.crops(world.look(observation.X_WC, tracker.rois(twin)))
+    album.add(twin, crops, moved=False)
+    problem = Problem(model, twin, crops, tracker.first)
+    off = problem.based(problem.X0[None], lie.retract(problem.bases(problem.X0[None]), torch.tensor([0.03, 0, 0, 0, 0, 0])))
+    candidates = torch.cat([problem.X0[None], off])
+    assert not bool(album.losses(problem, candidates).any())
+    album.add(twin, crops, moved=True)
+    right, wrong = album.losses(problem, candidates)[:, problem.names.index("block")].tolist()
+    assert right < tracker.first.doubt and wrong > 5 * right
