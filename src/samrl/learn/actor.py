@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -21,6 +22,7 @@ from samrl.tasks.task import Task
 SIZE, WIDTHS = 64, (0.30, 0.08)  # pixels across, and metres across at the tip's depth, of the two crops
 FEATURES = 256 * len(WIDTHS) + 10  # numbers that the actor makes of what it sees
 CHANNELS = 5  # colour, depth about the tip's, whether there is any
+ROUGH = 1 / 3  # detail of thin solids: a pixel is as wide as they are, and learning sees a million images
 HALF = torch.ops.mkldnn._is_mkldnn_bf16_supported()  # convolutions train in half precision where the processor can: 1.6 x as fast
 
 
@@ -70,7 +72,8 @@ class Eye:
 
     def __init__(self, model: Model, task: Task) -> None:
         self.model, self.task, self.tip_E = model, task, task.tip().to(model.dtype)
-        self.renderer = Renderer(model.scene, detail=model.detail, device=model.device, mean_depth=True)
+        detail = np.where(model.detail < 1, ROUGH, model.detail)
+        self.renderer = Renderer(model.scene, detail=detail, device=model.device, mean_depth=True)
 
     def see(self, twin: Twin, command: Command, X_WC: Tensor) -> Sight:
         """The sight of a batch of situations (n) by cameras (n, 4, 4); differentiable in the camera."""

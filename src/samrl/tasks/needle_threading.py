@@ -31,6 +31,7 @@ SUCCESS_DEPTH = 0.010
 UPRIGHT = 0.005  # how far a needle leans that stands on a table [rad]
 UNEVEN = 0.05  # rather more than gravity and stiffness may bend a joint more than the next but five [rad]
 STEEL, CLOTH, RED = (0.7, 0.7, 0.75), (0.3, 0.4, 0.6), (0.8, 0.2, 0.2)
+YELLOW = (1.0, 0.85, 0.1)  # the needle, as the twin paints it for the actor: steel hardly shows where it is a pixel wide
 
 
 def scene() -> SceneSpec:
@@ -46,8 +47,8 @@ def scene() -> SceneSpec:
     needle = Body(
         "needle", "world", EYE_P, updatable=True,
         solids=(
-            *ring(EYE, WIRE, 12, STEEL),
-            Solid("capsule", (SHAFT, (NEEDLE - foot) / 2), (0, 0, -(NEEDLE + foot) / 2), color=STEEL, collide=True),
+            *ring(EYE, WIRE, 12, YELLOW),
+            Solid("capsule", (SHAFT, (NEEDLE - foot) / 2), (0, 0, -(NEEDLE + foot) / 2), color=YELLOW, collide=True),
             Solid("box", (0.02, 0.02, (EYE_P[2] - NEEDLE) / 2), (0, 0, -(EYE_P[2] + NEEDLE) / 2), color=CLOTH),
         ),
     )  # fmt: skip
@@ -143,8 +144,9 @@ class NeedleThreading:
                 if body.name not in truth.poses:  # behind the fingers it is bent as before them
                     p, quat = pose_to(pose_of(body.p, body.quat) @ turn)
                     true = true.with_body(body.name, p=p, quat=quat)
-        solids = true.body("needle").solids
-        true = true.with_body("needle", solids=(*solids[:-1], replace(solids[-1], color=needle)))
+        *metal, stand = true.body("needle").solids
+        metal = [replace(solid, color=STEEL) for solid in metal]
+        true = true.with_body("needle", solids=(*metal, replace(stand, color=needle)))
         return Draw(true, truth.q[0].numpy(), self.draw_views(rng), seed, {"softness": softness})
 
     def sample(self, count: int, generator: torch.Generator) -> Truth:
