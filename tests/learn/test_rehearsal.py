@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from samrl.learn import dagger, q_function, returns, sensing
-from samrl.learn.actor import FEATURES, Actor, Eye, Sight
+from samrl.learn.actor import FEATURES, WIDTHS, Actor, Eye, Sight
 from samrl.learn.dagger import DaggerSettings
 from samrl.learn.expert import Expert
 from samrl.learn.q_function import Prospect, QFunction, QSettings
@@ -213,7 +213,7 @@ def test_a_study_says_where_each_way_of_choosing_ends(stage: Rehearsal, learners
     assert len(state["nine"]) < len(NINE) and len(best_of_nine([state])) == len(state["nine"])
     assert -1 <= gradient_cosine(chooser, situation(one), one.view[0], torch.tensor([0.3, 0.8, 0.4])) <= 1
     image, strength = saliency(stage, actor, eye)
-    assert image.shape[:2] == strength.shape[:2] == (stage.count, 2) and float(strength.max()) == 1.0
+    assert image.shape[:2] == strength.shape[:2] == (stage.count, len(WIDTHS)) and float(strength.max()) == 1.0
 
 
 def test_the_threads_of_dagger_change_nothing(stage: Rehearsal) -> None:

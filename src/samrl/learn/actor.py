@@ -1,4 +1,4 @@
-"""The actor π: from what 𝓜 renders of its estimate to an action. It sees two RGB-D crops around where the hand says the tool's
+"""The actor π: from what 𝓜 renders of its estimate to an action. It sees three RGB-D crops around where the hand says the tool's
 tip is, in the camera's frame, and says what separates the load from its target; the expert's own policy makes an action of
 that. Both the separation and the action are learned from the expert's labels."""
 
@@ -19,7 +19,7 @@ from samrl.model.render import Renderer
 from samrl.model.scene import Params, Twin
 from samrl.tasks.task import Task
 
-SIZE, WIDTHS = 64, (0.30, 0.08)  # pixels across, and metres across at the tip's depth, of the two crops
+SIZE, WIDTHS = 64, (0.30, 0.09, 0.03)  # pixels across, and metres across at the tip's depth, of the crops
 FEATURES = 256 * len(WIDTHS) + 10  # numbers that the actor makes of what it sees
 CHANNELS = 5  # colour, depth about the tip's, whether there is any
 ROUGH = 1 / 3  # detail of thin solids: a pixel is as wide as they are, and learning sees a million images
@@ -28,7 +28,7 @@ HALF = torch.ops.mkldnn._is_mkldnn_bf16_supported()  # convolutions train in hal
 
 @dataclass(frozen=True)
 class Sight:
-    """What the actor sees. images: (n, 2, S, S, 5); pose: (n, 10) the world's vertical and the tool's axes in the camera's frame
+    """What the actor sees. images: (n, 3, S, S, 5); pose: (n, 10) the world's vertical and the tool's axes in the camera's frame
     and the tip's depth; R_WC: (n, 3, 3); lead: (n, 6) of the command before the measured pose."""
 
     images: Tensor
@@ -148,7 +148,8 @@ class Actor(nn.Module):
     def separation(self, sight: Sight, features: Tensor) -> tuple[Tensor, Tensor]:
         out = self.head(features)
         turn = lambda v: (sight.R_WC @ v[..., None])[..., 0]  # noqa: E731
-        return turn(out[:, :3]) * 0.1, turn(out[:, 3:]) * 0.2
+        near = 0.01 * torch.sinh(out[:, :3].clamp(-5, 5))  # fine where it is near: the loss is relative, and so are Adam's steps
+        return turn(near), turn(0.2 * out[:, 3:])
 
     def forward(self, sight: Sight) -> tuple[Tensor, Tensor, Tensor]:
         return self.decide(sight, self.features(sight))

@@ -99,8 +99,8 @@ def _try(stage: Rehearsal, actor: Actor, eye: Eye, views: Tensor, q: QSettings, 
 
 
 def saliency(stage: Rehearsal, actor: Actor, eye: Eye) -> tuple[Tensor, Tensor]:
-    """What the actor looks at in each environment: colours (n, 2, S, S, 3) of its crops, and how strongly each pixel moves
-    where it says that the tip is, (n, 2, S, S), in shares of the strongest."""
+    """What the actor looks at in each environment: colours (n, k, S, S, 3) of its crops, and how strongly each pixel moves
+    where it says that the tip is, (n, k, S, S), in shares of the strongest."""
     sight = eye.see(stage.estimated(), stage.command, stage.X_WC)
     images = sight.images.clone().requires_grad_(True)
     tip, *_ = actor(replace(sight, images=images))

@@ -97,9 +97,9 @@ def view_maps(states: Sequence[Record], most: int = 4) -> str:
 
 
 def saliency(image: np.ndarray, strength: np.ndarray) -> str:
-    """Crops (n, 2, S, S, 3) that the actor sees, beside each what moves its answer (n, 2, S, S)."""
+    """Crops (n, k, S, S, 3) that the actor sees, beside each what moves its answer (n, k, S, S)."""
     heat = matplotlib.colormaps["magma"](np.sqrt(strength))[..., :3]
-    rows = np.stack([image.clip(0, 1), heat], 2)  # (n, 2 crops, 2, S, S, 3)
+    rows = np.stack([image.clip(0, 1), heat], 2)  # (n, k crops, 2, S, S, 3)
     strip = np.concatenate([np.concatenate(list(np.concatenate(list(row), 0)), 1) for row in rows], 0)
     return picture((np.kron(strip, np.ones((3, 3, 1))) * 255).astype(np.uint8))
 

@@ -27,6 +27,7 @@ from samrl.sim2real.control_loop import Loop
 from samrl.sim2real.evaluate import Bench, Witness
 
 BOUND = 0.3  # of the action's limits
+TRUNK = 1  # of the actor, whose crop is as wide as what the update looks at
 OBSERVED = 256 + 7 + 6 + 6  # numbers, see `observe`
 SPARE = 3  # real steps that a control step may need: two looks where a body has to be located first, and an act
 MOST = 2.0  # that the cost may seem to fall or rise by in a step: a new view may correct the estimate by more than the arm moves
@@ -59,14 +60,14 @@ def observe(loop: Loop, action: Tensor, actor: Actor) -> np.ndarray:
     X_WE = model.chain.tool(q)
     tip = lie.transform(X_WE, loop.task.tip().to(model.dtype)[None])[0]
     with torch.no_grad():
-        features = actor.trunks[-1](near(loop.images, tip)[None])[0]
+        features = actor.trunks[TRUNK](near(loop.images, tip)[None])[0]
     lead = lie.local(X_WE, loop.command.X_WE)
     lead = lead / torch.tensor([0.02] * 3 + [0.1] * 3)
     return torch.cat([features, q, lead, action / actor.policy.limits]).float().numpy()
 
 
 def near(images: list[RGBD], tip: Tensor) -> Tensor:
-    """The real image around the tip (3) as the actor's nearer trunk takes it (S, S, 5): of the regions that were exposed, the one
+    """The real image around the tip (3) as that trunk of the actor takes it (S, S, 5): of the regions that were exposed, the one
     whose middle is nearest to the tip."""
 
     def off(image: RGBD) -> float:
@@ -76,7 +77,7 @@ def near(images: list[RGBD], tip: Tensor) -> Tensor:
     image = min(images, key=off)
     z = float(image.camera.project(tip.double()[None])[0, 2])
     color, depth, valid = (torch.as_tensor(np.asarray(x, np.float32)) for x in (image.color, image.depth, image.valid))
-    depth = torch.where(valid > 0, (depth - z) / WIDTHS[-1], 0.0).clamp(-2, 2)
+    depth = torch.where(valid > 0, (depth - z) / WIDTHS[TRUNK], 0.0).clamp(-2, 2)
     whole = torch.cat([color - 0.5, depth[..., None], valid[..., None]], -1).permute(2, 0, 1)
     return torch.nn.functional.interpolate(whole[None], (SIZE, SIZE), mode="area")[0].permute(1, 2, 0)
 
