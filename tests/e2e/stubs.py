@@ -147,7 +147,7 @@ def batch(tools, index):
         "q_ref": (7,),
         "X_WE": (4, 4),
         "belief": (2, 4, 4),
-        "seen": (2,),
+        "sure": (2, 6, 6),
         "ray": (3,),
         "view": (3,),
         "value": (),
