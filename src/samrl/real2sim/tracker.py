@@ -68,9 +68,7 @@ class Tracker:
         self.units = {u.name: u for u in model.units}
         self.later = replace(self.first, fine_steps=6, rate_p=0.0005, rate_r=0.005, rate_color=0.02)
         self.far = tuple(n for n, u in self.units.items() if not u.bends and self.known.get(n, self.ANYWHERE)[0] > self.NEAR)
-        self.sure = {
-            n: before_images(self.known.get(n)) for n in self.units
-        }  # information (6, 6) on each unit, in its parent's axes
+        self.sure = {n: before_images(self.known.get(n)) for n in self.units}  # information (6, 6), in the parent's axes
         self.unseen, self.looks = set(self.units), 0  # looks: from the present view
         self.album = Album(model, self.first)
         self.rest, self.pause = 0, 2  # exposures until doubted bodies are looked for again, and after the next failure

@@ -155,8 +155,7 @@ def run_episode(
         report = loop.report
         record = StepRecord(
             step, transition.action.tolist(), loop.times, report.loss_after, report.visible,
-            loop.tracker.uncertainty(), loop.moved, agent.tell(),
-            loop.rehung,
+            loop.tracker.uncertainty(), loop.moved, agent.tell(), loop.rehung,
         )  # fmt: skip
         episode.steps.append(record)
         if on_step and on_step(record, loop.observation, {b: np.asarray(X) for b, X in episode.poses[-1].items()}):
