@@ -19,6 +19,7 @@ from samrl.sim2real.evaluate import pose_error, unit_error
 from samrl.sim2real.twin_world import TwinWorld
 from samrl.tasks import registry
 from samrl.tasks.spec import pose_of
+from samrl.tasks.task import separation
 from samrl.worlds import settings as world_settings
 from samrl.worlds.camera_arm import CameraArm
 from samrl.worlds.sensor import SensorNoise
@@ -99,7 +100,9 @@ def test_a_bent_thread_is_found_in_one_view() -> None:
             found, report, *_ = tracker.observe(world, twin, X_WC)
             if report.visible["thread"] > 25 and not report.lost:
                 break
-        errors = [TASK.errors({n: X.double() for n, X in poses.items()})[0] for poses in (model.poses(found), truth)]
+        errors = [
+            separation(TASK.landmarks({n: X.double() for n, X in poses.items()}))[0] for poses in (model.poses(found), truth)
+        ]
         plain = {n: X.numpy() for n, X in truth.items()}
         curve = unit_error(TASK.scene, TASK.scene.units["thread"], {n: X.numpy() for n, X in model.poses(found).items()}, plain)
         needle = pose_error(model.poses(found)["needle"].numpy(), plain["needle"], 1)

@@ -14,6 +14,7 @@ from samrl.tasks import registry
 from samrl.tasks.mjcf import to_mjcf
 from samrl.tasks.peg_insertion import BLOCK_HALF, BLOCK_P, PEG_HALF_LENGTH, PegInsertion
 from samrl.tasks.spec import chain_of, pose_of
+from samrl.tasks.task import separation
 
 TASK = PegInsertion()
 
@@ -43,7 +44,7 @@ def test_cost_falls_towards_success() -> None:
 
 
 def test_errors_are_zero_at_the_mouth() -> None:
-    tip, axis = TASK.errors(poses((0.0, 0.0, 0.0)))
+    tip, axis = separation(TASK.landmarks(poses((0.0, 0.0, 0.0))))
     assert torch.allclose(tip, torch.zeros(3), atol=1e-6) and torch.allclose(axis, torch.zeros(3), atol=1e-6)
 
 

@@ -1,6 +1,6 @@
 """The actor π: from what 𝓜 renders of its estimate to an action. It sees three RGB-D crops around where the hand says the tool's
-tip is, in the camera's frame, and says what separates the load from its target; the expert's own policy makes an action of
-that. Both the separation and the action are learned from the expert's labels."""
+tip is, in the camera's frame, and says where the load and its target are; the expert's own policy makes an action of what
+separates them. All of it is learned from the expert's labels."""
 
 from __future__ import annotations
 
@@ -14,22 +14,21 @@ from samrl.core import lie
 from samrl.core.camera import Camera
 from samrl.core.nets import mlp
 from samrl.learn.expert import StatePolicy
+from samrl.learn.trunk import GIST, SIZE, Glimpse, Trunk, expected
 from samrl.model.model import Command, Model
 from samrl.model.render import Renderer
 from samrl.model.scene import Params, Twin
-from samrl.tasks.task import Task
+from samrl.tasks.task import Task, separation
 
-SIZE, WIDTHS = 64, (0.30, 0.09, 0.03)  # pixels across, and metres across at the tip's depth, of the crops
-FEATURES = 256 * len(WIDTHS) + 10  # numbers that the actor makes of what it sees
-CHANNELS = 5  # colour, depth about the tip's, whether there is any
+WIDTHS = (0.30, 0.09, 0.03)  # metres across at the tip's depth, of the crops
+FEATURES = (GIST + 12) * len(WIDTHS) + 12 + 12  # numbers that the actor makes of what it sees
 ROUGH = 1 / 3  # detail of thin solids: a pixel is as wide as they are, and learning sees a million images
-HALF = torch.ops.mkldnn._is_mkldnn_bf16_supported()  # convolutions train in half precision where the processor can: 1.6 x as fast
 
 
 @dataclass(frozen=True)
 class Sight:
-    """What the actor sees. images: (n, 3, S, S, 5); pose: (n, 10) the world's vertical and the tool's axes in the camera's frame
-    and the tip's depth; R_WC: (n, 3, 3); lead: (n, 6) of the command before the measured pose."""
+    """What the actor sees. images: (n, 3, S, S, 5); pose: (n, 12) the world's vertical, the tool's z and x axis and where its tip
+    nominally is [m], in the camera's frame; R_WC: (n, 3, 3); lead: (n, 6) of the command before the measured pose."""
 
     images: Tensor
     pose: Tensor
@@ -88,81 +87,114 @@ class Eye:
 
     def look(self, at: Place, X_WC: Tensor) -> Sight:
         """The sight of situations (n), or of one, by cameras (n, 4, 4); differentiable in the camera."""
-        z = lie.transform(lie.inverse(X_WC), at.tip[:, None])[:, 0, 2]
+        tip_C = lie.transform(lie.inverse(X_WC), at.tip[:, None])[:, 0]
+        z = tip_C[:, 2]
         width = z.new_tensor(WIDTHS)[:, None]
         rgbd = self.renderer.render(at.params, at.X_WL, Camera.around(X_WC, at.tip, SIZE, width))
         depth = torch.where(rgbd.valid, (rgbd.depth - z[:, None, None]) / width[..., None, None], 0.0).clamp(-2, 2)
         images = torch.cat([rgbd.color - 0.5, depth[..., None], rgbd.valid[..., None].float()], -1)
         R_CW = X_WC[:, :3, :3].mT
         axes = (R_CW @ at.X_WE[:, :3, i : i + 1] for i in (2, 0))
-        pose = torch.cat([R_CW[:, :, 2], *(x[..., 0] for x in axes), 2 * z[:, None] - 1], -1)
+        pose = torch.cat([R_CW[:, :, 2], *(x[..., 0] for x in axes), tip_C], -1)
         return Sight(images.transpose(0, 1), pose, X_WC[:, :3, :3], at.lead.expand(len(X_WC), 6))
 
 
-class Trunk(nn.Module):
-    """A crop (n, S, S, 5) -> features (n, 256): convolutions that know where they look."""
-
-    grid: Tensor
-
-    def __init__(self, generator: torch.Generator) -> None:
-        super().__init__()
-        line = (torch.arange(SIZE) + 0.5) / SIZE * 2 - 1
-        self.register_buffer("grid", torch.stack(torch.meshgrid(line, line, indexing="ij"))[None], persistent=False)
-        widths, layers = [CHANNELS, 24, 32, 48, 64], []
-        self.place = _convolution(2, widths[1], generator)  # of the grid, once for the whole batch
-        for a, b in zip(widths[:-1], widths[1:], strict=True):
-            layers += [_convolution(a, b, generator), nn.BatchNorm2d(b), nn.ReLU(inplace=True)]
-        self.first, self.convolutions = layers[0], nn.Sequential(*layers[1:])
-        self.rest = nn.Sequential(nn.Flatten(), mlp([64 * (SIZE // 16) ** 2, 256], generator), nn.ELU())
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-    def forward(self, image: Tensor) -> Tensor:
-        half = self.training and HALF
-        image = image.to(torch.bfloat16 if half else self.grid.dtype).permute(0, 3, 1, 2)
-        with torch.autocast("cpu", torch.bfloat16, enabled=half):
-            x = self.convolutions(self.first(image) + self.place(self.grid))
-        return self.rest(x.float())
-
-
-def _convolution(a: int, b: int, generator: torch.Generator) -> nn.Conv2d:
-    conv = nn.Conv2d(a, b, 3, stride=2, padding=1)
-    nn.init.kaiming_normal_(conv.weight, nonlinearity="relu", generator=generator)
-    assert conv.bias is not None
-    nn.init.zeros_(conv.bias)
-    return conv
+def about(marks: Tensor, middle: Tensor) -> Tensor:
+    """Landmarks (n, 4, 3) with both places taken from the points `middle` (n, 3) [m], which the crops are about."""
+    return torch.cat([marks[:, :2] - middle[:, None], marks[:, 2:]], 1)
 
 
 class Actor(nn.Module):
-    """Sight -> (tip error (n, 3) [m], axis error (n, 3) [rad], action (n, 6)), in the world's axes (task.errors)."""
+    """Sight -> (tip error (n, 3) [m], axis error (n, 3) [rad], action (n, 6)), in the world's axes (tasks.task.separation)."""
 
     def __init__(self, policy: StatePolicy, generator: torch.Generator) -> None:
         super().__init__()
         self.trunks = nn.ModuleList(Trunk(generator) for _ in WIDTHS)
-        self.head = mlp([FEATURES, 256, 128, 6], generator, 0.1)
+        self.head = mlp([FEATURES, 256, 128, 12], generator, 0.1)
         self.policy = policy  # the expert's, whose weights stay as they are
+
+    def glimpses(self, sight: Sight) -> list[Glimpse]:
+        """Of each of the crops."""
+        return [trunk(sight.images[:, i]) for i, trunk in enumerate(self.trunks)]
 
     def features(self, sight: Sight) -> Tensor:
         """(n, FEATURES)."""
-        return torch.cat([*(trunk(sight.images[:, i]) for i, trunk in enumerate(self.trunks)), sight.pose], -1)
+        return gather(sight, self.glimpses(sight))
 
-    def separation(self, sight: Sight, features: Tensor) -> tuple[Tensor, Tensor]:
-        out = self.head(features)
-        turn = lambda v: (sight.R_WC @ v[..., None])[..., 0]  # noqa: E731
-        near = 0.01 * torch.sinh(out[:, :3].clamp(-5, 5))  # fine where it is near: the loss is relative, and so are Adam's steps
-        return turn(near), turn(0.2 * out[:, 3:])
+    def landmarks(self, sight: Sight, features: Tensor) -> Tensor:
+        """Where load and target are (n, 4, 3), see `about`, in the world's axes. What separates them could be asked for at
+        once, but each is seen by itself, and is learned in fewer steps."""
+        found, more = features[:, -12:].unflatten(-1, (4, 3)), self.head(features).unflatten(-1, (4, 3))
+        places, axes = _wide(found[:, :2]) + _wide(more[:, :2]), found[:, 2:] + more[:, 2:]
+        return torch.cat([places, axes], 1) @ sight.R_WC.mT
 
     def forward(self, sight: Sight) -> tuple[Tensor, Tensor, Tensor]:
         return self.decide(sight, self.features(sight))
 
     def decide(self, sight: Sight, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The same from features (n, FEATURES) of that sight."""
-        tip, axis = self.separation(sight, features)
+        tip, axis = separation(self.landmarks(sight, features))
         return tip, axis, self.policy(tip, axis, sight.lead, sight.R_WE)
 
-    def loss(self, sight: Sight, tip: Tensor, axis: Tensor, action: Tensor) -> Tensor:
-        """Absolute errors of separation, each against its own size (so that a millimetre counts near the target, though not so
-        much that what cannot be seen there drowns the rest), and of the action in its limits."""
-        tip_, axis_, action_ = self(sight)
-        far = (tip_ - tip).abs().sum(-1) / (tip.norm(dim=-1) + 0.02)
-        turned = (axis_ - axis).abs().sum(-1) / (axis.norm(dim=-1) + 0.05)
-        return (2 * far + 0.5 * turned + ((action_ - action) / self.policy.limits).abs().mean(-1)).mean()
+    def loss(self, sight: Sight, marks: Tensor, action: Tensor) -> Tensor:
+        """Absolute errors: of what separates load and target and of where they are, each against its own size, so that a
+        millimetre counts near the target, though not so much that what cannot be seen there drowns the rest; and of the action in
+        its limits. marks: (n, 4, 3), see `about`."""
+        glimpses = self.glimpses(sight)
+        features = gather(sight, glimpses)
+        marks_ = self.landmarks(sight, features)
+        (tip, axis), (tip_, axis_) = separation(marks), separation(marks_)
+        action_ = self.policy(tip_, axis_, sight.lead, sight.R_WE)
+        apart = 2 * _relative(tip_, tip, 0.02) + 0.5 * _relative(axis_, axis, 0.05)
+        found = _wide(features[:, -12:-6].unflatten(-1, (2, 3))) @ sight.R_WC.mT
+        places = 0.5 * _relative(marks_[:, :2], marks[:, :2], 0.02) + 0.25 * _relative(found, marks[:, :2], 0.02)
+        axes = 0.5 * (marks_[:, 2:] - marks[:, 2:]).abs().sum((1, 2))
+        acts = ((action_ - action) / self.policy.limits).abs().mean(-1)
+        return (apart + places.sum(1) + axes + acts + 0.2 * missed(sight, glimpses, marks)).mean()
+
+
+def gather(sight: Sight, glimpses: list[Glimpse]) -> Tensor:
+    """(n, FEATURES): of the crops, of the camera, the landmarks in the camera's axes as each crop has them, and last, (12) as the
+    crops have them together: each counts as far as it has them, and as it is fine. Places are told as asinh(p / 1 cm)."""
+    tip_C, widths = sight.pose[:, None, 9:], sight.pose.new_tensor(WIDTHS)
+    places, weights = [], []
+    for glimpse, width in zip(glimpses, widths, strict=True):
+        behind = width * glimpse.depth[..., None]
+        z = tip_C[..., 2:]
+        across = 0.5 * width * glimpse.uv * (z + behind) / z + tip_C[..., :2] / z * behind
+        places.append(torch.cat([across, behind], -1))
+        weights.append(glimpse.inside / width**2)
+    weights[0] = weights[0] + 0.01 / widths[0] ** 2  # where none has it
+    weight = torch.stack(weights)[..., None]
+    weight = weight / weight.sum(0)
+    each, axes = torch.stack(places), torch.stack([g.axes for g in glimpses])
+    whole = _near((weight * each).sum(0)), (weight * axes).sum(0)
+    told = [x.flatten(1) for x in (*_near(each), *axes, *whole)]
+    return torch.cat([*(g.features for g in glimpses), sight.pose, *told], -1)
+
+
+def missed(sight: Sight, glimpses: list[Glimpse], marks: Tensor) -> Tensor:
+    """How surprised the crops are (n) by where the landmarks (n, 4, 3), see `about`, are: cross-entropy, summed over all."""
+    tip_C = sight.pose[:, None, 9:]
+    p = marks[:, :2] @ sight.R_WC + tip_C
+    slope = p[..., :2] / p[..., 2:].clamp_min(0.01) - tip_C[..., :2] / tip_C[..., 2:]
+    out = sight.pose.new_zeros(len(p))
+    for glimpse, width in zip(glimpses, WIDTHS, strict=True):
+        wanted = expected(slope * tip_C[..., 2:] / (width / 2))
+        out = out - (wanted * glimpse.logits.log_softmax(-1)).sum((1, 2))
+    return out
+
+
+def _near(p: Tensor) -> Tensor:
+    """Lengths [m] on a scale that is fine where they are small: the loss is relative, and so are Adam's steps."""
+    return torch.asinh(p / 0.01)
+
+
+def _wide(x: Tensor) -> Tensor:
+    """The inverse of `_near`."""
+    return 0.01 * torch.sinh(x.clamp(-5, 5))
+
+
+def _relative(x: Tensor, wanted: Tensor, least: float) -> Tensor:
+    """Absolute error, summed over the last axis, against the length of what is wanted and a little more."""
+    return (x - wanted).abs().sum(-1) / (wanted.norm(dim=-1) + least)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from samrl.core.errors import NonFiniteError
-from samrl.learn.actor import Actor, Eye, Sight
+from samrl.learn.actor import Actor, Eye, Sight, about
 from samrl.learn.rehearsal import Rehearsal
 
 SMOOTH = 50  # iterations
@@ -119,9 +119,9 @@ def _collect(actor: Actor, eye: Eye, stage: Rehearsal, memory: Memory, s: Dagger
     """One control step in every environment, labelled by the expert."""
     generator, n = stage.generator, stage.count
     with torch.no_grad():
-        sight = eye.see(stage.estimated(), stage.command, stage.X_WC)
-        action = stage.label()
-        memory.add(sight, *stage.errors(stage.truth), action)
+        place = eye.place(stage.estimated(), stage.command)
+        sight, action = eye.look(place, stage.X_WC), stage.label()
+        memory.add(sight, stage.errors(stage.truth)[0], about(stage.landmarks(stage.truth), place.tip), action)
         share = max(s.least_share, 1 - 2 * i / s.iterations)
         own = torch.rand(n, generator=generator) >= share
         if bool(own.any()):
@@ -135,7 +135,7 @@ def _collect(actor: Actor, eye: Eye, stage: Rehearsal, memory: Memory, s: Dagger
 
 
 def _learn(actor: Actor, optimizer: torch.optim.Optimizer, sight: Sight, labels: list[Tensor]) -> float:
-    loss = actor.loss(sight, *labels)
+    loss = actor.loss(sight, *labels[1:])
     optimizer.zero_grad()
     loss.backward()
     norm = torch.nn.utils.clip_grad_norm_([p for g in optimizer.param_groups for p in g["params"]], 1.0)

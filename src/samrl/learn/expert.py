@@ -17,7 +17,7 @@ from samrl.core.errors import NonFiniteError
 from samrl.core.nets import mlp, scales
 from samrl.model.model import Command, Model, set_body_pose
 from samrl.model.scene import State, Twin
-from samrl.tasks.task import Task
+from samrl.tasks.task import Task, separation
 
 
 class StatePolicy(nn.Module):
@@ -64,7 +64,7 @@ class Belief:
     generator: torch.Generator
 
     def mistake(self, tip: Tensor, axis: Tensor) -> tuple[Tensor, Tensor]:
-        """The errors (n, 3) and (n, 3) of task.errors, as the estimate has them."""
+        """The errors (n, 3) and (n, 3) of `separation`, as the estimate has them."""
         draw = lambda: torch.randn(tip.shape, generator=self.generator)  # noqa: E731
         return tip + self.offset_p + self.noise_p * draw(), axis + self.offset_r + self.noise_r * draw()
 
@@ -86,7 +86,7 @@ class Expert:
 
     def act(self, twin: Twin, command: Command, belief: Belief | None = None) -> Tensor:
         """Action (*batch, 6) for a batch of situations, as they are or as `belief` mistakes them."""
-        tip, axis = self.task.errors(self.model.poses(twin))
+        tip, axis = separation(self.task.landmarks(self.model.poses(twin)))
         if belief is not None:
             tip, axis = belief.mistake(tip, axis)
         X_WE = self.model.chain.tool(self.model.arm(twin.state).q)

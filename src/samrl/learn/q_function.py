@@ -16,6 +16,7 @@ from samrl.core.nets import mlp
 from samrl.learn.actor import FEATURES, Actor, Eye, Place
 from samrl.model.model import Command
 from samrl.model.scene import State, Twin
+from samrl.tasks.task import separation
 
 HEADS = 5
 GIST = 16  # numbers that an image is boiled down to
@@ -94,7 +95,7 @@ class Common:
 def common(eye: Eye, at: Situation) -> Common:
     twin, command = at.spread(1)
     place, scene = eye.place(twin, command), eye.model.scene
-    tip, axis = eye.task.errors({name: place.X_WL[:, scene.link(name)] for name in eye.model.updatable})
+    tip, axis = separation(eye.task.landmarks({name: place.X_WL[:, scene.link(name)] for name in eye.model.updatable}))
     R_WP = torch.stack([eye.model.bodies_of(u, place.X_WL)[0][:, :3, :3] for u in eye.model.units], 1)
     covariance = torch.linalg.inv(at.sure.expand(len(tip), -1, -1, -1))
     blocks = torch.stack([covariance[..., :3, :3] * 1e6, covariance[..., 3:, 3:] * 1e4], 2).to(tip.dtype)

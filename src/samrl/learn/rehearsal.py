@@ -16,7 +16,7 @@ from samrl.learn.sensing import LEAST, Sensing, features, shown
 from samrl.model.model import Command, Model, set_body_pose, unit_poses
 from samrl.model.scene import Params, State, Twin
 from samrl.model.units import before_images, between, fuse, informed, turn
-from samrl.tasks.task import Task
+from samrl.tasks.task import Task, separation
 
 Update = Callable[[Twin, Tensor], Tensor | None]
 
@@ -183,9 +183,13 @@ class Rehearsal:
         """The twin as it is believed to be."""
         return Twin(believed(self.model, self.belief), self.truth.state)
 
+    def landmarks(self, twin: Twin) -> Tensor:
+        """Task.landmarks (n, 4, 3) of the truth or of the estimate."""
+        return self.task.landmarks(self.model.poses(twin))
+
     def errors(self, twin: Twin) -> tuple[Tensor, Tensor]:
-        """task.errors (n, 3) and (n, 3) of the truth or of the estimate."""
-        return self.task.errors(self.model.poses(twin))
+        """What separates load and target (n, 3) and (n, 3) in the truth or in the estimate."""
+        return separation(self.landmarks(twin))
 
     def label(self) -> Tensor:
         """What the expert, who knows the truth, would do: (n, 6)."""

@@ -23,7 +23,7 @@ from samrl.real2sim.tracker import Segment
 from samrl.sim2real.agent import Agent
 from samrl.sim2real.control_loop import Episode, Residual, StepRecord, run_episode
 from samrl.tasks.spec import Body, SceneSpec
-from samrl.tasks.task import Task
+from samrl.tasks.task import Task, separation
 
 APART = "tip from target"
 SNAPSHOTS = (0, 4, 9, 14, 19, 24, 29, 39, 49, 59)  # control steps of which pictures are kept
@@ -220,9 +220,9 @@ def unit_error(
 
 
 def apart_error(task: Task, estimate: Mapping[str, Any], truth: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """How far what separates the load from its target (task.errors) is off in the estimate: {"mm", "deg"}."""
+    """How far what separates the load from its target is off in the estimate: {"mm", "deg"}."""
     as_poses = lambda poses: {b: torch.as_tensor(np.asarray(X, float)) for b, X in poses.items()}  # noqa: E731
-    tip, axis = (a - b for a, b in zip(task.errors(as_poses(estimate)), task.errors(as_poses(truth)), strict=True))
+    tip, axis = (a - b for a, b in zip(*(separation(task.landmarks(as_poses(p))) for p in (estimate, truth)), strict=True))
     return {"mm": round(1000 * float(tip.norm()), 4), "deg": round(math.degrees(float(axis.norm())), 4)}
 
 

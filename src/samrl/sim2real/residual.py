@@ -22,13 +22,14 @@ from torch import Tensor
 from samrl.core import lie, runs
 from samrl.core.errors import RunFolderError
 from samrl.core.types import RGBD
-from samrl.learn.actor import SIZE, WIDTHS, Actor
+from samrl.learn.actor import WIDTHS, Actor
+from samrl.learn.trunk import GIST, SIZE
 from samrl.sim2real.control_loop import Loop
 from samrl.sim2real.evaluate import Bench, Witness
 
 BOUND = 0.3  # of the action's limits
 TRUNK = 1  # of the actor, whose crop is as wide as what the update looks at
-OBSERVED = 256 + 7 + 6 + 6  # numbers, see `observe`
+OBSERVED = GIST + 7 + 6 + 6  # numbers, see `observe`
 SPARE = 3  # real steps that a control step may need: two looks where a body has to be located first, and an act
 MOST = 2.0  # that the cost may seem to fall or rise by in a step: a new view may correct the estimate by more than the arm moves
 HOPE = 0.9  # return, of which success is 1: where the twin's action promises as much, it is left as it is
@@ -54,13 +55,13 @@ class ResidualSettings:
 
 def observe(loop: Loop, action: Tensor, actor: Actor) -> np.ndarray:
     """What the residual sees after `loop.sense`: the actor's features of the real image near the tip, the joints [rad], the
-    command's lead, and the twin's action in its limits: (256 + 7 + 6 + 6)."""
+    command's lead, and the twin's action in its limits: (GIST + 7 + 6 + 6)."""
     model = loop.model
     q = torch.as_tensor(loop.observation.arm.q, dtype=model.dtype)
     X_WE = model.chain.tool(q)
     tip = lie.transform(X_WE, loop.task.tip().to(model.dtype)[None])[0]
     with torch.no_grad():
-        features = actor.trunks[TRUNK](near(loop.images, tip)[None])[0]
+        features = actor.trunks[TRUNK](near(loop.images, tip)[None]).features[0]
     lead = lie.local(X_WE, loop.command.X_WE)
     lead = lead / torch.tensor([0.02] * 3 + [0.1] * 3)
     return torch.cat([features, q, lead, action / actor.policy.limits]).float().numpy()

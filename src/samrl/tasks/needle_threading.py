@@ -210,12 +210,11 @@ class NeedleThreading:
         lateral, lean = cell.smooth_norm(tip[..., 1:], 0.0005), cell.smooth_norm(0.02 * measures["direction"], 0.0005)
         return (2 * lateral + along + lean + measures["beside"]) / 0.01
 
-    def errors(self, poses: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """What separates thread and eye, in the world's axes: the free end from the eye's centre (*batch, 3) [m], and its
-        direction turned from the eye's axis (*batch, 3), sine of the angle along the axis of the turn."""
+    def landmarks(self, poses: dict[str, Tensor]) -> Tensor:
+        """The free end, the eye's centre, the last segment's direction and the way through the eye (*batch, 4, 3)."""
         X_WN, last = poses["needle"], poses[f"front{FRONT - 1}"]
         tip = last[..., :3, 3] + SEGMENT * last[..., :3, 0]
-        return tip - X_WN[..., :3, 3], torch.linalg.cross(last[..., :3, 0], X_WN[..., :3, 0])
+        return torch.stack(torch.broadcast_tensors(tip, X_WN[..., :3, 3], last[..., :3, 0], X_WN[..., :3, 0]), -2)
 
 
 def _inside(ends: Tensor) -> Tensor:

@@ -191,13 +191,12 @@ class PegInsertion:
         axis_B = (R_BW @ axis_W[..., None]).squeeze(-1)
         return {"lateral": tip_B[..., :2], "depth": BLOCK_HALF[2] - tip_B[..., 2], "tilt": axis_B[..., :2]}
 
-    def errors(self, poses: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """What separates peg and hole, in the world's axes: the tip from the centre of the hole's mouth (*batch, 3) [m], and
-        the peg's axis turned from the hole's (*batch, 3), sine of the angle along the axis of the turn."""
+    def landmarks(self, poses: dict[str, Tensor]) -> Tensor:
+        """The peg's tip, the centre of the hole's mouth, and their axes, downwards (*batch, 4, 3)."""
         X_WB, X_WP = poses["block"], poses["peg"]
         tip = X_WP[..., :3, 3] + PEG_HALF_LENGTH * X_WP[..., :3, 2]
         mouth = X_WB[..., :3, 3] + BLOCK_HALF[2] * X_WB[..., :3, 2]
-        return tip - mouth, torch.linalg.cross(X_WP[..., :3, 2], -X_WB[..., :3, 2])
+        return torch.stack(torch.broadcast_tensors(tip, mouth, X_WP[..., :3, 2], -X_WB[..., :3, 2]), -2)
 
     def success(self, measures: Measures) -> Tensor:
         """The tip is at least 15 mm below the block's top, inside the hole."""

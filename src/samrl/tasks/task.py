@@ -41,6 +41,13 @@ class Truth:
     q: Tensor
 
 
+def separation(marks: Tensor) -> tuple[Tensor, Tensor]:
+    """What separates load and target, from Task.landmarks (*batch, 4, 3), in their axes: the tip from the target (*batch, 3) [m],
+    and the load's axis turned from the target's (*batch, 3), sine of the angle along the axis of the turn."""
+    tip, target, axis, wanted = marks.unbind(-2)
+    return tip - target, torch.linalg.cross(axis, wanted)
+
+
 class Task(Protocol):
     """Data and pure functions; the same measures serve the twin (batched tensors) and the judge."""
 
@@ -87,8 +94,9 @@ class Task(Protocol):
         """Geom -> two sizes between which a policy should cope with its shape."""
         ...
 
-    def errors(self, poses: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """What separates the tool's load from its target, in the world's axes: (*batch, 3) [m] and (*batch, 3) [rad]."""
+    def landmarks(self, poses: dict[str, Tensor]) -> Tensor:
+        """Where the tool's load and its target are, in the world (*batch, 4, 3): the load's tip [m], the target [m], the load's
+        axis and the target's, which is that of a load that has arrived. Policies are told nothing else of the scene."""
         ...
 
     def sample(self, count: int, generator: torch.Generator) -> Truth:
