@@ -1,4 +1,4 @@
-"""The actor π: from what 𝓜 renders of its estimate to an action. It sees three RGB-D crops around where the hand says the tool's
+"""The actor π: from what 𝓜 renders of its estimate to an action. It sees two RGB-D crops around where the hand says the tool's
 tip is, in the camera's frame, and says where the load and its target are; the expert's own policy makes an action of what
 separates them. All of it is learned from the expert's labels."""
 
@@ -20,14 +20,14 @@ from samrl.model.render import Renderer
 from samrl.model.scene import Params, Twin
 from samrl.tasks.task import Task, separation
 
-WIDTHS = (0.30, 0.09, 0.03)  # metres across at the tip's depth, of the crops
+WIDTHS = (0.20, 0.03)  # metres across at the tip's depth, of the crops
 FEATURES = (GIST + 12) * len(WIDTHS) + 12 + 12  # numbers that the actor makes of what it sees
 ROUGH = 1 / 3  # detail of thin solids: a pixel is as wide as they are, and learning sees a million images
 
 
 @dataclass(frozen=True)
 class Sight:
-    """What the actor sees. images: (n, 3, S, S, 5); pose: (n, 12) the world's vertical, the tool's z and x axis and where its tip
+    """What the actor sees. images: (n, 2, S, S, 5); pose: (n, 12) the world's vertical, the tool's z and x axis and where its tip
     nominally is [m], in the camera's frame; R_WC: (n, 3, 3); lead: (n, 6) of the command before the measured pose."""
 
     images: Tensor

@@ -28,8 +28,8 @@ class DaggerSettings:
     of the share: losses before it are of other situations."""
 
     iterations: int = 800
-    updates: int = 4
-    batch: int = 64
+    updates: int = 6
+    batch: int = 32
     learning_rate: float = 2e-3
     least_share: float = 0.1
     move: int = 6

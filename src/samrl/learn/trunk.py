@@ -58,7 +58,9 @@ class Trunk(nn.Module):
         m = WIDTHS[2]
         self.across = nn.ModuleList(_convolution(b, m, generator, kernel=1) for b in WIDTHS[FINEST:])
         smooth = _convolution(m, m, generator)
-        self.found = nn.Sequential(nn.ReLU(True), smooth, nn.BatchNorm2d(m), nn.ReLU(True), _convolution(m, 12, generator, kernel=1))
+        self.found = nn.Sequential(
+            nn.ReLU(True), smooth, nn.BatchNorm2d(m), nn.ReLU(True), _convolution(m, 12, generator, kernel=1)
+        )
         self.rest = nn.Sequential(nn.Flatten(), mlp([WIDTHS[-1] * (SIZE // 16) ** 2, GIST], generator), nn.ELU())
         self.outside = mlp([GIST, 2], generator)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -118,7 +120,8 @@ def _grid(n: int) -> Tensor:
 
 def _convolution(a: int, b: int, generator: torch.Generator, *, stride: int = 1, kernel: int = 3) -> nn.Conv2d:
     conv = nn.Conv2d(a, b, kernel, stride=stride, padding=kernel // 2)
-    nn.init.kaiming_normal_(conv.weight, nonlinearity="relu", generator=generator)
+    gain = 2**0.5 if kernel > 1 else 0.5  # before a ReLU; where levels are added and maps begin, small
+    nn.init.normal_(conv.weight, std=gain / (a * kernel * kernel) ** 0.5, generator=generator)
     assert conv.bias is not None
     nn.init.zeros_(conv.bias)
     return conv

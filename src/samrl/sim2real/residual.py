@@ -28,7 +28,7 @@ from samrl.sim2real.control_loop import Loop
 from samrl.sim2real.evaluate import Bench, Witness
 
 BOUND = 0.3  # of the action's limits
-TRUNK = 1  # of the actor, whose crop is as wide as what the update looks at
+TRUNK = 1  # of the actor, with the finer crop
 OBSERVED = GIST + 7 + 6 + 6  # numbers, see `observe`
 SPARE = 3  # real steps that a control step may need: two looks where a body has to be located first, and an act
 MOST = 2.0  # that the cost may seem to fall or rise by in a step: a new view may correct the estimate by more than the arm moves
@@ -76,11 +76,14 @@ def near(images: list[RGBD], tip: Tensor) -> Tensor:
         return float((uv - 0.5 * image.camera.width).norm())
 
     image = min(images, key=off)
-    z = float(image.camera.project(tip.double()[None])[0, 2])
+    camera, (u, v, z) = image.camera, image.camera.project(tip.double()[None])[0].tolist()
     color, depth, valid = (torch.as_tensor(np.asarray(x, np.float32)) for x in (image.color, image.depth, image.valid))
     depth = torch.where(valid > 0, (depth - z) / WIDTHS[TRUNK], 0.0).clamp(-2, 2)
     whole = torch.cat([color - 0.5, depth[..., None], valid[..., None]], -1).permute(2, 0, 1)
-    return torch.nn.functional.interpolate(whole[None], (SIZE, SIZE), mode="area")[0].permute(1, 2, 0)
+    line = ((torch.arange(SIZE) + 0.5) / SIZE - 0.5) * WIDTHS[TRUNK] * float(camera.K[0]) / z  # pixels from the tip
+    across, down = 2 * (u + line) / camera.width - 1, 2 * (v + line) / camera.height - 1
+    grid = torch.stack(torch.meshgrid(across, down, indexing="xy"), -1)
+    return torch.nn.functional.grid_sample(whole[None], grid[None], align_corners=False)[0].permute(1, 2, 0)
 
 
 class LearnedResidual:
