@@ -9,7 +9,10 @@ import pytest
 import torch
 
 from samrl import pipeline
+from samrl.core.camera import Camera, look_at
 from samrl.core.errors import RunFolderError
+from samrl.core.types import RGBD
+from samrl.learn.actor import WIDTHS
 from samrl.sim2real import residual
 from samrl.sim2real.residual import OBSERVED, SAYS, SEES, ResidualSettings
 
@@ -185,3 +188,21 @@ def test_its_reward_is_what_the_twin_believes_and_no_more_than_a_step_can_bring(
     env.reset(seed=0)
     rewards = [env.step(np.zeros(6, np.float32))[1] for _ in range(2)]
     assert rewards == pytest.approx([0.1, 0.1 * residual.MOST])
+
+
+def test_it_sees_the_real_image_as_wide_as_the_actor_does():
+    """Pixels whose colour says where they are, so that the crop's edges say what was cut out; the tip is not in the middle."""
+    X_WC = look_at(torch.tensor([0.5, 0.0, 0.4], dtype=torch.float64), torch.zeros(3, dtype=torch.float64))
+    camera, tip = Camera.from_fov(96, 96, 0.2, X_WC), torch.tensor([0.005, 0.01, 0.0])
+    u, v, z = camera.project(tip.double()[None])[0].tolist()
+    x, y = np.meshgrid(np.arange(96) + 0.5, np.arange(96) + 0.5)
+    color = np.stack([x / 96, y / 96, 0 * x], -1)
+    whole = RGBD(color, np.full((96, 96), z + 0.003), np.ones((96, 96), bool), {}, camera)
+    side = WIDTHS[residual.TRUNK] * float(camera.K[0]) / z / 2
+    seen = residual.near([whole], tip)
+    assert seen.shape == (64, 64, 5)
+    line = 96 * (seen[32, :, 0] + 0.5)
+    assert float((line[0] + line[-1]) / 2) == pytest.approx(u, abs=0.05)
+    assert float(line[-1] - line[0]) == pytest.approx(2 * side * 63 / 64, abs=0.05)
+    assert float(96 * (seen[:, 32, 1] + 0.5).mean()) == pytest.approx(v, abs=0.05)
+    assert float(seen[..., 3].mean()) == pytest.approx(0.003 / WIDTHS[residual.TRUNK], abs=1e-3)
