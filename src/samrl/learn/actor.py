@@ -20,7 +20,7 @@ from samrl.model.render import Renderer
 from samrl.model.scene import Params, Twin
 from samrl.tasks.task import Task, separation
 
-WIDTHS = (0.20, 0.03)  # metres across at the tip's depth, of the crops
+WIDTHS = (0.30, 0.03)  # metres across at the tip's depth, of the crops
 FEATURES = (GIST + 12) * len(WIDTHS) + 12 + 12  # numbers that the actor makes of what it sees
 ROUGH = 1 / 3  # detail of thin solids: a pixel is as wide as they are, and learning sees a million images
 
@@ -145,10 +145,10 @@ class Actor(nn.Module):
         marks_ = self.landmarks(sight, features)
         (tip, axis), (tip_, axis_) = separation(marks), separation(marks_)
         action_ = self.policy(tip_, axis_, sight.lead, sight.R_WE)
-        apart = 2 * _relative(tip_, tip, 0.02) + 0.5 * _relative(axis_, axis, 0.05)
+        apart = 2 * _relative(tip_, tip, 0.02) + _relative(axis_, axis, 0.05)
         found = _wide(features[:, -12:-6].unflatten(-1, (2, 3))) @ sight.R_WC.mT
         places = 0.5 * _relative(marks_[:, :2], marks[:, :2], 0.02) + 0.25 * _relative(found, marks[:, :2], 0.02)
-        axes = 0.5 * (marks_[:, 2:] - marks[:, 2:]).abs().sum((1, 2))
+        axes = 2 * (marks_[:, 2:] - marks[:, 2:]).abs().sum((1, 2))
         acts = ((action_ - action) / self.policy.limits).abs().mean(-1)
         return (apart + places.sum(1) + axes + acts + 0.2 * missed(sight, glimpses, marks)).mean()
 

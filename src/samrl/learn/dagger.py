@@ -28,7 +28,7 @@ class DaggerSettings:
     of the share: losses before it are of other situations."""
 
     iterations: int = 800
-    updates: int = 6
+    updates: int = 8
     batch: int = 32
     learning_rate: float = 2e-3
     least_share: float = 0.1

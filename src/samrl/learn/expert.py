@@ -131,9 +131,9 @@ class TrainSettings:
     max_gradient: float = 1.0
     episode: int = 60
     offset_p: float = 0.001
-    offset_r: float = 0.015
+    offset_r: float = 0.1
     noise_p: float = 0.0003
-    noise_r: float = 0.003
+    noise_r: float = 0.05
     friction: tuple[float, float] = (0.15, 0.5)
     stiffness: float = 0.2
 
