@@ -116,12 +116,14 @@ def train(
 
 
 def _collect(actor: Actor, eye: Eye, stage: Rehearsal, memory: Memory, s: DaggerSettings, i: int) -> None:
-    """One control step in every environment, labelled by the expert."""
+    """One control step in every environment, labelled with where things are in what is seen, and with what the expert, who knows
+    where they really are, would do."""
     generator, n = stage.generator, stage.count
     with torch.no_grad():
-        place = eye.place(stage.estimated(), stage.command)
+        estimate = stage.estimated()
+        place = eye.place(estimate, stage.command)
         sight, action = eye.look(place, stage.X_WC), stage.label()
-        memory.add(sight, stage.errors(stage.truth)[0], about(stage.landmarks(stage.truth), place.tip), action)
+        memory.add(sight, stage.errors(stage.truth)[0], about(stage.landmarks(estimate), place.tip), action)
         share = max(s.least_share, 1 - 2 * i / s.iterations)
         own = torch.rand(n, generator=generator) >= share
         if bool(own.any()):
