@@ -7,7 +7,7 @@ import torch
 from samrl.core import lie
 from samrl.core.camera import Camera, look_at
 from samrl.learn.actor import WIDTHS, Sight, about, gather
-from samrl.learn.trunk import CELLS, SIZE, Glimpse, Trunk, expected
+from samrl.learn.trunk import CELLS, PER_CROP, SIZE, Glimpse, Trunk, expected
 
 
 def test_a_place_is_the_mean_of_its_cells() -> None:
@@ -22,6 +22,16 @@ def test_a_place_is_the_mean_of_its_cells() -> None:
 def test_what_is_outside_is_in_no_cell() -> None:
     p = expected(torch.tensor([[[1.01, 0.0], [0.0, -3.0]]]))
     assert torch.equal(p[..., -1], torch.ones(1, 2)) and float(p[..., :-1].max()) == 0
+
+
+def test_depth_is_read_where_something_is_near() -> None:
+    """A dot before a far wall: without any preference among cells the wall does not count, and the depth is the dot's."""
+    trunk = Trunk(torch.Generator().manual_seed(0))
+    image = torch.zeros(1, SIZE, SIZE, 5)
+    image[..., 3], image[..., 4] = 2.0, 1.0
+    image[0, 21:23, 40:42, 3] = 0.1
+    glimpse = trunk._found(image, torch.zeros(1, PER_CROP), torch.zeros(1, 2, 6, CELLS * CELLS))
+    assert torch.allclose(glimpse.depth, torch.full((1, 2), 0.1))
 
 
 def test_crops_that_are_right_give_the_landmarks_back() -> None:
@@ -39,7 +49,7 @@ def test_crops_that_are_right_give_the_landmarks_back() -> None:
         uv = camera.project(p)[..., :2] / SIZE * 2 - 1
         depth = (lie.transform(lie.inverse(X_WC), p)[..., 2] - tip_C[:, None, 2]) / width
         logits = expected(uv).log().clamp_min(-30)
-        glimpses.append(Glimpse(torch.zeros(1, 256), logits, uv, depth, marks[:, 2:] @ X_WC[:, :3, :3]))
+        glimpses.append(Glimpse(torch.zeros(1, PER_CROP), logits, uv, depth, marks[:, 2:] @ X_WC[:, :3, :3]))
     pose = torch.cat([torch.zeros(1, 9), tip_C], -1)
     found = gather(Sight(torch.zeros(1, 3, SIZE, SIZE, 5), pose, X_WC[:, :3, :3], torch.zeros(1, 6)), glimpses)[:, -12:]
     places = 0.01 * torch.sinh(found[:, :6].unflatten(-1, (2, 3))) @ X_WC[:, :3, :3].mT

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from samrl.learn import dagger, q_function, returns, sensing
-from samrl.learn.actor import FEATURES, WIDTHS, Actor, Eye, Sight
+from samrl.learn.actor import FEATURES, WIDTHS, Actor, Eye, Sight, about
 from samrl.learn.dagger import DaggerSettings
 from samrl.learn.expert import Expert
 from samrl.learn.q_function import Prospect, QFunction, QSettings
@@ -118,11 +118,24 @@ def test_memory_keeps_the_last_samples_and_draws_half_of_them_near() -> None:
     memory, g = dagger.Memory(12), torch.Generator().manual_seed(0)
     for i in range(5):  # four samples each, one of them near
         tip = torch.tensor([[0.01], [0.2], [0.3], [0.4]]) * torch.tensor([1.0, 0.0, 0.0])
-        pose, R_WC, lead = torch.zeros(4, 10), torch.eye(3).expand(4, 3, 3), torch.zeros(4, 6)
+        pose, R_WC, lead = torch.zeros(4, 12), torch.eye(3).expand(4, 3, 3), torch.zeros(4, 6)
         memory.add(Sight(torch.full((4, 2, 2, 2, 5), i), pose, R_WC, lead), tip)
     sight, (tip,) = memory.draw(400, 0.03, g)
     assert memory.count == 12 and float(sight.images.min()) == 2 and float(sight.images.max()) == 4
     assert 0.4 < float((tip.norm(dim=-1) < 0.03).float().mean()) < 0.6
+
+
+def test_places_are_learned_as_they_are_drawn_and_actions_as_they_should_be(stage: Rehearsal, learners) -> None:
+    eye, actor, _ = learners
+    some, memory = stage.take(torch.arange(4)), dagger.Memory(4)
+    with torch.no_grad():
+        middle = eye.place(some.estimated(), some.command).tip
+        drawn, true = (about(some.landmarks(twin), middle) for twin in (some.estimated(), some.truth))
+        wanted = some.label()
+    dagger._collect(actor, eye, some, memory, DaggerSettings(), 0)
+    *_, marks, action = memory.kept
+    assert torch.allclose(marks, drawn, atol=1e-6) and not torch.allclose(marks, true, atol=1e-4)
+    assert torch.allclose(action, wanted, atol=1e-6)
 
 
 def test_training_ends_where_it_is_enough(stage: Rehearsal, learners, monkeypatch) -> None:

@@ -43,7 +43,7 @@ def test_cost_falls_towards_success() -> None:
     assert cost(0.0, 0.0, 0.1, tilt=0.1) > cost(0.0, 0.0, 0.1)
 
 
-def test_errors_are_zero_at_the_mouth() -> None:
+def test_nothing_separates_them_at_the_mouth() -> None:
     tip, axis = separation(TASK.landmarks(poses((0.0, 0.0, 0.0))))
     assert torch.allclose(tip, torch.zeros(3), atol=1e-6) and torch.allclose(axis, torch.zeros(3), atol=1e-6)
 

@@ -1,6 +1,6 @@
 """The actor π: from what 𝓜 renders of its estimate to an action. It sees two RGB-D crops around where the hand says the tool's
 tip is, in the camera's frame, and says where the load and its target are; the expert's own policy makes an action of what
-separates them. All of it is learned from the expert's labels."""
+separates them. Places and axes are learned from what is drawn, actions from the expert, who knows the truth."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from samrl.core import lie
 from samrl.core.camera import Camera
 from samrl.core.nets import mlp
 from samrl.learn.expert import StatePolicy
-from samrl.learn.trunk import GIST, SIZE, Glimpse, Trunk, expected
+from samrl.learn.trunk import PER_CROP, SIZE, Glimpse, Trunk, expected
 from samrl.model.model import Command, Model
 from samrl.model.render import Renderer
 from samrl.model.scene import Params, Twin
 from samrl.tasks.task import Task, separation
 
 WIDTHS = (0.30, 0.03)  # metres across at the tip's depth, of the crops
-FEATURES = (GIST + 12) * len(WIDTHS) + 12 + 12  # numbers that the actor makes of what it sees
+FEATURES = (PER_CROP + 12) * len(WIDTHS) + 12 + 12  # numbers that the actor makes of what it sees
 ROUGH = 1 / 3  # detail of thin solids: a pixel is as wide as they are, and learning sees a million images
 
 

@@ -1,5 +1,5 @@
 """DAgger (Ross, Gordon and Bagnell 2011): the actor learns the labels of the expert, who knows the truth, on the situations that
-the actor itself gets into, from images of what is believed."""
+the actor itself gets into, from images of what is believed; and where things are in these."""
 
 from __future__ import annotations
 

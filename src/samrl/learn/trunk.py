@@ -1,7 +1,7 @@
 """What the actor makes of one crop: features, and where in it the tip of the load and its target are.
 
 A place is found as a distribution over cells, of which the mean is taken (integral regression, Sun et al. 2018), and its depth is
-read from the image where that says it is. Numbers that a network only puts out took eight times as many steps to be as exact."""
+read from the image where that says it is: numbers that a network only puts out are learned more slowly."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from samrl.core.nets import mlp
 SIZE = 64  # pixels across a crop
 CELLS = 16  # cells across, in which places are sought
 CHANNELS = 5  # colour, depth about the tip's, whether there is any
-GIST = 256  # features of a crop
-WIDTHS = (24, 32, 48, 64)  # channels of the convolutions, each of which halves the image
+PER_CROP = 256  # features of a crop
+LAYERS = (24, 32, 48, 64)  # channels of the convolutions, each of which halves the image
 FINEST = 1  # of these, the level that has CELLS
 SHALLOW = 0.6  # widths of the crop before and behind its middle in which depth is read: what is beyond is no part of either
 HALF = torch.ops.mkldnn._is_mkldnn_bf16_supported()  # convolutions train in half precision where the processor can: 1.6 x as fast
@@ -25,7 +25,7 @@ HALF = torch.ops.mkldnn._is_mkldnn_bf16_supported()  # convolutions train in hal
 
 @dataclass(frozen=True)
 class Glimpse:
-    """Of crops (n). features: (n, GIST); logits: (n, 2, CELLS² + 1) of the cell where tip and target are, or that it is in none;
+    """Of crops (n). features: (n, PER_CROP); logits: (n, 2, CELLS² + 1) of the cell where tip and target are, or that it is none;
     uv: (n, 2, 2) their mean, -1 to 1 across the crop; depth: (n, 2) behind the crop's middle, in its widths; axes: (n, 2, 3)."""
 
     features: Tensor
@@ -51,18 +51,18 @@ class Trunk(nn.Module):
         super().__init__()
         self.register_buffer("grid", _grid(SIZE).permute(2, 0, 1)[None], persistent=False)
         self.register_buffer("cells", _grid(CELLS).flip(-1).reshape(-1, 2), persistent=False)
-        steps = list(zip((CHANNELS, *WIDTHS), WIDTHS, strict=False))
-        self.place = _convolution(2, WIDTHS[0], generator, stride=2)  # of the grid, once for the whole batch
+        steps = list(zip((CHANNELS, *LAYERS), LAYERS, strict=False))
+        self.place = _convolution(2, LAYERS[0], generator, stride=2)  # of the grid, once for the whole batch
         self.down = nn.ModuleList(_convolution(a, b, generator, stride=2) for a, b in steps)
-        self.norms = nn.ModuleList(nn.BatchNorm2d(b) for b in WIDTHS)
-        m = WIDTHS[2]
-        self.across = nn.ModuleList(_convolution(b, m, generator, kernel=1) for b in WIDTHS[FINEST:])
+        self.norms = nn.ModuleList(nn.BatchNorm2d(b) for b in LAYERS)
+        m = LAYERS[2]
+        self.across = nn.ModuleList(_convolution(b, m, generator, kernel=1) for b in LAYERS[FINEST:])
         smooth = _convolution(m, m, generator)
         self.found = nn.Sequential(
             nn.ReLU(True), smooth, nn.BatchNorm2d(m), nn.ReLU(True), _convolution(m, 12, generator, kernel=1)
         )
-        self.rest = nn.Sequential(nn.Flatten(), mlp([WIDTHS[-1] * (SIZE // 16) ** 2, GIST], generator), nn.ELU())
-        self.outside = mlp([GIST, 2], generator)
+        self.rest = nn.Sequential(nn.Flatten(), mlp([LAYERS[-1] * (SIZE // 16) ** 2, PER_CROP], generator), nn.ELU())
+        self.outside = mlp([PER_CROP, 2], generator)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, image: Tensor) -> Glimpse:

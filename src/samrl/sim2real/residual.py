@@ -23,13 +23,13 @@ from samrl.core import lie, runs
 from samrl.core.errors import RunFolderError
 from samrl.core.types import RGBD
 from samrl.learn.actor import WIDTHS, Actor
-from samrl.learn.trunk import GIST, SIZE
+from samrl.learn.trunk import PER_CROP, SIZE
 from samrl.sim2real.control_loop import Loop
 from samrl.sim2real.evaluate import Bench, Witness
 
 BOUND = 0.3  # of the action's limits
 TRUNK = 1  # of the actor, with the finer crop
-OBSERVED = GIST + 7 + 6 + 6  # numbers, see `observe`
+OBSERVED = PER_CROP + 7 + 6 + 6  # numbers, see `observe`
 SPARE = 3  # real steps that a control step may need: two looks where a body has to be located first, and an act
 MOST = 2.0  # that the cost may seem to fall or rise by in a step: a new view may correct the estimate by more than the arm moves
 HOPE = 0.9  # return, of which success is 1: where the twin's action promises as much, it is left as it is
@@ -55,7 +55,7 @@ class ResidualSettings:
 
 def observe(loop: Loop, action: Tensor, actor: Actor) -> np.ndarray:
     """What the residual sees after `loop.sense`: the actor's features of the real image near the tip, the joints [rad], the
-    command's lead, and the twin's action in its limits: (GIST + 7 + 6 + 6)."""
+    command's lead, and the twin's action in its limits: (PER_CROP + 7 + 6 + 6)."""
     model = loop.model
     q = torch.as_tensor(loop.observation.arm.q, dtype=model.dtype)
     X_WE = model.chain.tool(q)
