@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from samrl.learn.expert import Expert, TrainSettings, optimize_trajectories, random_start, select, train
+from samrl.learn.expert import Expert, TrainSettings, even, optimize_trajectories, random_start, select, train
 from samrl.sim2real.control_loop import make_model
 from samrl.tasks.peg_insertion import PegInsertion
 
@@ -74,3 +74,14 @@ def test_select_takes_whole_environments(model) -> None:
         assert torch.equal(twin.state.q[i], source[0].state.q[i])
         assert torch.equal(twin.params.link_p[i], source[0].params.link_p[i])
         assert torch.equal(command.X_WE[i], source[1].X_WE[i])
+
+
+def test_every_environment_counts_alike() -> None:
+    g = torch.tensor([[3.0, 4.0], [0.0, 1e4], [0.0, 0.5], [1e-9, 0.0], [0.0, 0.0]])
+    out = even(g)
+    median = float(g.norm(dim=-1).median())
+    assert median == 0.5
+    assert torch.allclose(out[:3].norm(dim=-1), torch.tensor(median)), "long and middling ones get the median's length"
+    assert float(out[3, 0]) == pytest.approx(4e-9), "what is next to nothing stays so"
+    assert not bool(out[4].any()), "and nothing stays nothing"
+    assert torch.allclose(out[0] / out[0].norm(), g[0] / g[0].norm()), "no direction changes"

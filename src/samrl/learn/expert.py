@@ -100,9 +100,9 @@ class Expert:
         for _ in range(steps):
             action = self.act(twin, command, belief)
             twin, command = self.model.step(twin, command, action)
-            for x in (action, twin.state.q, twin.state.qd):
+            for x, hook in ((action, even), (twin.state.q, calm), (twin.state.qd, calm)):
                 if x.requires_grad:
-                    x.register_hook(calm)
+                    x.register_hook(hook)
             m = self.task.measures(self.model.poses(twin))
             costs.append(self.task.cost(m))
             done = done | self.task.success(m).detach()
@@ -114,6 +114,14 @@ def calm(gradient: Tensor) -> Tensor:
     few environments a thousand times that of the others, and their mean would be theirs alone."""
     norm = gradient.norm(dim=-1, keepdim=True)
     return gradient * (3 * norm.median() / norm.clamp_min(1e-30)).clamp(max=1.0)
+
+
+def even(gradient: Tensor, most: float = 4.0) -> Tensor:
+    """Give the gradient of every environment, (n, k), the median's length, but none more than `most` times its own: then each
+    tells the policy which way to go, and none how much that is worth. Contact makes lengths of all sizes; where they are kept, a
+    few environments lead, and two batches hardly agree."""
+    norm = gradient.norm(dim=-1, keepdim=True)
+    return gradient * (norm.median() / norm.clamp_min(1e-30)).clamp(max=most)
 
 
 @dataclass(frozen=True)
