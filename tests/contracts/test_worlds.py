@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from samrl.core.camera import Roi, viewpoint
 from samrl.core.control import gains
 from samrl.core.errors import NonFiniteError, SamrlError, UnknownNameError, UnreachableError
 from samrl.core.world import Judge, World
+from samrl.sim2real.control_loop import make_model
 from samrl.tasks import registry as tasks
 from samrl.worlds import registry, settings
 from samrl.worlds.picture import has_pybullet
@@ -93,6 +96,17 @@ def test_act_returns_the_action_that_was_applied(world):
     large = world.act(np.array([0.1, 0.0, 0.0, 0.0, 0.0, 1.0])).action
     assert np.allclose(large, [gains().max_translation, 0, 0, 0, 0, gains().max_rotation])
     assert world.act(np.zeros(6)).observation.time == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize("name", WORLDS)
+def test_the_scene_says_how_large_an_action_may_be(name):
+    actor = replace(TASK.scene.actor, gains=replace(gains(), max_translation=0.025))
+    task = replace(TASK, scene=replace(TASK.scene, actor=actor))
+    world = registry.make(name, task, settings.load("nominal"))
+    world.reset(0)
+    assert world.act(np.array([0.1, 0.0, 0.0, 0.0, 0.0, 0.0])).action[0] == pytest.approx(0.025)
+    world.close()
+    assert make_model(task, substeps=1).gains.max_translation == 0.025, "and the twin goes by the same"
 
 
 def test_wrong_actions_are_sentences(world):

@@ -42,13 +42,14 @@ class Model:
         chain: kinematics of the acting arm; its joints are the scene's first coordinates.
         units: what an update may move, each with a mask of its own.
         substeps: physics steps in a control period.
+        gains: of the arm's controller; those of gains.yaml where not given.
     """
 
     def __init__(
         self, mjcf: str, chain: SerialChain, units: tuple[Unit, ...], *, substeps: int = 20,
-        dtype: torch.dtype = torch.float32, device: str = "cpu",
+        gains: control.Gains | None = None, dtype: torch.dtype = torch.float32, device: str = "cpu",
     ) -> None:  # fmt: skip
-        self.gains = control.gains()
+        self.gains = gains or control.gains()
         self.scene, params, _ = compile_mjcf(mjcf)
         self.params = self._with_impedance(params).to(device=device, dtype=dtype)
         self.chain = chain.to(dtype, device)

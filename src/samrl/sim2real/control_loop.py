@@ -171,6 +171,7 @@ def make_model(task: Task, *, substeps: int | None = None, dtype: torch.dtype = 
         chain_of(spec, spec.actor),
         units_of(spec),
         substeps=substeps or task.substeps,
+        gains=spec.actor.gains,
         dtype=dtype,
     )
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 
-from samrl.core import lie
+from samrl.core import control, lie
 from samrl.core.chain import SerialChain
 
 
@@ -92,7 +92,8 @@ class Body:
 @dataclass(frozen=True)
 class Arm:
     """A serial arm among the bodies. bodies: names of the links with hinges, base first; tool_p, tool_quat: the tool's
-    pose in `tool_parent`, which is rigidly joined to the last link; home: joint angles [rad]."""
+    pose in `tool_parent`, which is rigidly joined to the last link; home: joint angles [rad]; gains: of its controller, in the
+    twin and in the worlds, the largest action among them."""
 
     name: str
     bodies: tuple[str, ...]
@@ -100,6 +101,7 @@ class Arm:
     tool_p: tuple[float, ...]
     tool_quat: tuple[float, ...]
     home: tuple[float, ...]
+    gains: control.Gains = field(default_factory=control.gains)
 
 
 @dataclass(frozen=True)

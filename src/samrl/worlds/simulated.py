@@ -65,7 +65,7 @@ class SimulatedWorld:
         self.task = settings.task_for(task)
         self.settings = settings
         self._poison = poison
-        self._gains = control.gains()
+        self._gains = self.task.scene.actor.gains
         s = settings.arm.stiffness_scale
         self._real_gains = replace(self._gains, stiffness=tuple(s * k for k in self._gains.stiffness))
         scene = self.task.scene
