@@ -13,14 +13,10 @@ from samrl.core.errors import SamrlError, SceneError, UnknownNameError
 from samrl.model.scene import (
     BLOCK_WITH_HOLE,
     DISC,
-    Coordinate,
-    Leaf,
-    LogOf,
-    PoseOf,
-    Selection,
     Twin,
     compile_mjcf,
 )
+from samrl.model.selection import Coordinate, Leaf, LogOf, MomentsOf, PoseOf, ScaleOf, Selection
 
 BODY = '<body name="a"><joint name="j" {joint}/><geom name="g" {geom}/></body>'
 
@@ -140,6 +136,26 @@ def test_selection_round_trip() -> None:
     for here, there, part in ((twin, moved, slice(0, 6)), (twin, moved, slice(6, 12))):
         link = 1 if part.start == 0 else 2
         assert torch.allclose(lie.local(selection._pose(here, link), selection._pose(there, link)), step[part])
+
+
+def test_selection_of_lengths_and_moments() -> None:
+    """Lengths grow along their direction, and moments make an inertia that a body can have, whatever they are."""
+    inertial = '<inertial pos="0 0 -.2" mass="2" fullinertia=".03 .04 .02 .004 -.003 .002"/>'
+    xml = mjcf(world=f'<body name="f" pos=".3 0 -.4">{inertial}<freejoint/><geom name="h" size=".1"/></body>')
+    scene, params, state = compile_mjcf(xml, torch.float64)
+    twin, f = Twin(params, state), scene.link("f")
+    selection = Selection([ScaleOf("com", "f"), ScaleOf("link_p", "f"), ScaleOf("gravity"), MomentsOf("f")], scene)
+    x = selection.pack(twin)
+    assert torch.allclose(x[:3].exp(), torch.tensor([0.2, 0.5, 9.81], dtype=x.dtype))
+    again = selection.unpack(twin, x).params
+    assert torch.allclose(again.inertia, params.inertia, atol=1e-12) and torch.allclose(again.com, params.com)
+    moved = selection.unpack(twin, x + torch.tensor([0.1, -0.2, 0.3, 2.0, -9.0, 1.0], dtype=x.dtype)).params
+    assert torch.allclose(moved.com[f], params.com[f] * math.exp(0.1))
+    assert torch.allclose(moved.link_p[f], params.link_p[f] * math.exp(-0.2))
+    about = torch.linalg.eigvalsh(moved.inertia[f])
+    assert (about > 0).all() and about[2] < about[0] + about[1]
+    with pytest.raises(SamrlError, match="com of 'a' is zero"):
+        Selection([ScaleOf("com", "a")], scene).pack(twin)
 
 
 def test_selection_in_a_batch_with_gradient() -> None:
