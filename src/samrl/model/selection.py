@@ -50,8 +50,9 @@ class Leaf:
 
 @dataclass(frozen=True)
 class ScaleOf:
-    """Natural logarithm of the length of a vector (of the norm of a matrix), which keeps its direction: how far a link's offset
-    or a centre of mass goes, how large a geom is. For what has no length the direction is unknown, and it is refused."""
+    """Natural logarithm of the length of a vector that keeps its direction: how far a link's offset or a centre of mass goes. Of
+    a geom's sizes, which keep their shares, the first; of an inertia, the mean of its three. What is zero has no direction, and
+    is refused."""
 
     leaf: str
     of: str | int | None = None
@@ -137,8 +138,13 @@ class Selection:
         return twin.replace(params=twin.params.replace(**{entry.leaf: _put(leaf, axis, first, shaped)}))
 
     def _length(self, entry: ScaleOf, values: Tensor) -> Tensor:
-        """(*batch, 1) norm of an entry's numbers."""
-        length = values.norm(dim=-1, keepdim=True)
+        """(*batch, 1) by which an entry's numbers are told."""
+        if entry.leaf == "geom_size":
+            length = values[..., :1]
+        elif entry.leaf == "inertia":
+            length = values[..., ::4].mean(-1, keepdim=True)
+        else:
+            length = values.norm(dim=-1, keepdim=True)
         if not bool((length > 0).all()):
             of = "" if entry.of is None else f" of '{entry.of}'"
             raise SamrlError(f"{entry.leaf}{of} is zero, so it has no direction in which to grow; free its numbers instead.")

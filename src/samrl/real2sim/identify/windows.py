@@ -1,0 +1,173 @@
+"""Windows: short pieces of motion, each with the state it starts from. Chaotic motion is predicted over a window, not a
+recording."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.signal import savgol_filter
+from torch import Tensor
+
+from samrl.core import lie
+from samrl.core.errors import SamrlError
+from samrl.model.scene import BALL, FREE, Scene
+from samrl.real2sim.identify.channels import Channel
+from samrl.real2sim.identify.recording import Recording
+
+_SPAN = 0.02  # seconds of rows to which a cubic is fitted where velocities were not recorded,
+_LEAST, _MOST = 5, 41  # and how many rows these are at least and at most
+
+
+@dataclass(frozen=True)
+class Windows:
+    """W windows of T periods.
+
+    Attributes:
+        q (W, nq), qd (W, nv): where each starts, as it was read.
+        target: (W, T + 1, m) what was measured then and after each period.
+        period: [s].
+        piece: (W) int, which recording each is of; names: of the recordings; first: (W) time within it [s].
+        measured_speeds: velocities were recorded, not made of neighbouring rows.
+    """
+
+    q: Tensor
+    qd: Tensor
+    target: Tensor
+    period: float
+    piece: np.ndarray
+    names: tuple[str, ...]
+    first: np.ndarray
+    measured_speeds: bool
+
+    def __len__(self) -> int:
+        return len(self.q)
+
+    @property
+    def periods(self) -> int:
+        return self.target.shape[1] - 1
+
+    def of(self, chosen: np.ndarray | Tensor) -> Windows:
+        """Some of the windows, by indices or a mask."""
+        index = torch.as_tensor(chosen)
+        rows = index.numpy()
+        return Windows(
+            self.q[index], self.qd[index], self.target[index], self.period, self.piece[rows], self.names, self.first[rows],
+            self.measured_speeds,
+        )  # fmt: skip
+
+
+def cut(
+    scene: Scene, recordings: Sequence[Recording], channels: Sequence[Channel], *, length: float, rate: float | None = None,
+    stride: float | None = None,
+) -> Windows:  # fmt: skip
+    """Windows `length` seconds long, sampled `rate` times a second (as recorded where it is not given), one every `stride`
+    seconds (one after the other where it is not given).
+
+    Raises: SamrlError where the rate does not divide the recordings', or no recording is as long.
+    """
+    parts: list[tuple[Tensor, Tensor, Tensor, np.ndarray, np.ndarray]] = []
+    period, measured = 0.0, True
+    for n, recording in enumerate(recordings):
+        every = _every(recording, rate)
+        if period and not np.isclose(every * recording.step, period, rtol=1e-3):
+            raise SamrlError(f"{recording.name} has another rate than the recordings before it; give --rate, which divides all.")
+        period = every * recording.step
+        periods = round(length / period)
+        if periods < 1:
+            raise SamrlError(
+                f"a window of {length:g} s holds no sample, which are {period:g} s apart; give a longer window or rate."
+            )
+        first = np.arange(0, recording.length - periods * every, max(round((stride or length) / recording.step), 1))
+        if not len(first):
+            continue
+        q, qd, recorded = _states(scene, recording, channels)
+        target = np.concatenate([c.target(recording.values) for c in channels], 1)
+        rows = first[:, None] + every * np.arange(periods + 1)
+        parts.append((q[first], qd[first], torch.from_numpy(target[rows]), np.full(len(first), n), first * recording.step))
+        measured &= recorded
+    if not parts:
+        longest = max((r.length - 1) * r.step for r in recordings)
+        raise SamrlError(f"no recording is as long as a window of {length:g} s; the longest has {longest:.3g} s.")
+    q, qd, target, piece, first_at = zip(*parts, strict=True)
+    names = tuple(r.name for r in recordings)
+    return Windows(
+        torch.cat(q), torch.cat(qd), torch.cat(target), period, np.concatenate(piece), names, np.concatenate(first_at), measured
+    )
+
+
+def _every(recording: Recording, rate: float | None) -> int:
+    """Rows from sample to sample."""
+    if rate is None:
+        return 1
+    rows = 1 / (rate * recording.step)
+    if round(rows) < 1 or abs(rows - round(rows)) > 0.01 * rows:
+        fastest = 1 / recording.step
+        fitting = ", ".join(f"{fastest / k:.4g}" for k in (1, 2, 3, 4, 5, 8, 10))
+        raise SamrlError(f"{recording.name} has {fastest:.4g} rows a second, which {rate:g} does not divide; {fitting} do.")
+    return round(rows)
+
+
+def _states(scene: Scene, recording: Recording, channels: Sequence[Channel]) -> tuple[Tensor, Tensor, bool]:
+    """q (N, nq) and q̇ (N, nv) of every row, and whether velocities were recorded."""
+    q, qd = np.full((recording.length, scene.nq), np.nan), np.full((recording.length, scene.nv), np.nan)
+    for channel in channels:
+        if (told := channel.coordinates(recording.values)) is not None:
+            q[:, told[0]] = told[1]
+        if (told := channel.speeds(recording.values)) is not None:
+            qd[:, told[0]] = told[1]
+    unknown = [n for i, n in enumerate(scene.joint_names) if scene.nd[i] and np.isnan(q[:, scene.q_adr[i]]).any()]
+    if unknown:
+        raise SamrlError(
+            f"the recordings do not tell joint {', '.join(repr(n) for n in unknown)}, so a window's start is not known; give "
+            "its column."
+        )
+    recorded = not np.isnan(qd).any()
+    if not recorded:
+        qd = np.where(np.isnan(qd), speeds(scene, q, recording.step), qd)
+    return torch.from_numpy(q), torch.from_numpy(qd), recorded
+
+
+def speeds(scene: Scene, q: np.ndarray, step: float) -> np.ndarray:
+    """q̇ (N, nv) of neighbouring rows q (N, nq) that are `step` seconds apart."""
+    count = min(max(_LEAST, min(_MOST, 2 * round(_SPAN / step / 2) + 1)), len(q) - (1 - len(q) % 2))
+    if count >= 3:
+        slopes = savgol_filter(q, count, min(3, count - 1), deriv=1, delta=step, axis=0)
+    else:
+        slopes = np.repeat(np.diff(q, axis=0), len(q), 0)[: len(q)] / step
+    out = np.zeros((len(q), scene.nv))
+    for i, kind in enumerate(scene.joint_type):
+        a, v, n = int(scene.q_adr[i]), int(scene.v_adr[i]), int(scene.nd[i])
+        if not n:
+            continue
+        if kind in (BALL, FREE):
+            lead = 0 if kind == BALL else 3
+            out[:, v : v + lead] = slopes[:, a : a + lead]
+            out[:, v + lead : v + lead + 3] = _spin(q[:, a + lead : a + lead + 4], slopes[:, a + lead : a + lead + 4])
+        else:
+            out[:, v] = slopes[:, a]
+    return out
+
+
+def _spin(quat: np.ndarray, slope: np.ndarray) -> np.ndarray:
+    """Angular velocity (N, 3) in the body's axes: twice the vector part of q⁻¹ q̇."""
+    w, v, dw, dv = quat[:, :1], quat[:, 1:], slope[:, :1], slope[:, 1:]
+    return 2 * (w * dv - dw * v - np.cross(v, dv))
+
+
+def moved(scene: Scene, q: Tensor, d: Tensor) -> Tensor:
+    """Coordinates q (*batch, nq) moved by d (*batch, nv): rotations by a rotation vector in the body's axes, the rest by a
+    sum."""
+    parts: list[Tensor] = []
+    for i, kind in enumerate(scene.joint_type):
+        a, v, n = int(scene.q_adr[i]), int(scene.v_adr[i]), int(scene.nd[i])
+        if not n:
+            continue
+        lead = {BALL: 0, FREE: 3}.get(int(kind), n)
+        parts.append(q[..., a : a + lead] + d[..., v : v + lead])
+        if kind in (BALL, FREE):
+            R = lie.matrix_from_quat(q[..., a + lead : a + lead + 4]) @ lie.exp_so3(d[..., v + lead : v + lead + 3])
+            parts.append(lie.quat_from_matrix(R))
+    return torch.cat(parts, -1)
