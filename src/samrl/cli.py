@@ -21,6 +21,15 @@ Folder = Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint=
 Dump = Annotated[Path | None, tyro.conf.arg(metavar="DUMP", help_behavior_hint="")]
 Seeds = Annotated[str, tyro.conf.arg(metavar="A:B")]
 
+SceneFile = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="SCENE")]
+DataFiles = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]
+Files = Annotated[tuple[Path, ...], tyro.conf.arg(metavar="DATA", help_behavior_hint="")]
+Words = Annotated[tuple[str, ...], tyro.conf.arg(metavar="WORD", help_behavior_hint="")]
+Pairs = Annotated[tuple[str, ...], tyro.conf.arg(metavar="JOINT=COLUMN", help_behavior_hint="")]
+File = Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")]
+Number = Annotated[float, tyro.conf.arg(metavar="X")]
+MaybeNumber = Annotated[float | None, tyro.conf.arg(metavar="X", help_behavior_hint="")]
+
 RUNS = Path("runs")
 
 
@@ -140,6 +149,114 @@ def report(run: RunPath, /) -> int:
     return _report(run)
 
 
+def identify(
+    scene: SceneFile,
+    data: DataFiles,
+    /,
+    *,
+    fit: Words,
+    columns: File = None,
+    time: Name = None,
+    angles: Pairs = (),
+    rates: Pairs = (),
+    absolute: bool = False,
+    zero: Number = 0.0,
+    degrees: bool = False,
+    window: Number = 0.4,
+    rate: MaybeNumber = None,
+    stride: MaybeNumber = None,
+    substep: Number = 1e-3,
+    method: Annotated[str, tyro.conf.arg(metavar="NAME")] = "levenberg-marquardt",
+    starts: Annotated[str, tyro.conf.arg(metavar="NAME")] = "estimate",
+    epochs: Annotated[int, tyro.conf.arg(metavar="N")] = 80,
+    share: Number = 0.5,
+    off: Number = 0.0,
+    mixture: Annotated[int, tyro.conf.arg(metavar="K")] = 0,
+    objective: Annotated[str, tyro.conf.arg(metavar="NAME")] = "posterior",
+    online: Number = 0.0,
+    evaluate: Files = (),
+    seed: Annotated[int, tyro.conf.arg(metavar="N")] = 0,
+    out: Folder = None,
+) -> int:
+    """Motion in, a physical model with error bars out: find the masses, lengths, friction, ... of a scene that explain recorded
+    motion.
+
+    Args:
+        scene: MJCF or URDF; what it says of the numbers is where the search starts.
+        data: CSV or NPZ files of joint angles, body poses or markers.
+        fit: what to look for: link-lengths, com-distances, coms, masses, inertias, moments, damping, stiffness, armature,
+            friction, contact-stiffness, contact-damping, sizes or gravity, of all that have it; or of one: masses:arm2.
+        columns: YAML file that says what the columns are (docs/identify.md); or name them by the next six.
+        time: column of times [s], or the step in seconds.
+        angles: columns of joints' angles [rad].
+        rates: columns of joints' velocities [rad/s]; without them they are the slopes of neighbouring angles.
+        absolute: angles are against the world, not against the body before.
+        zero: what is read where a joint is at 0.
+        degrees: angles are in degrees.
+        window: length of the pieces of motion that are predicted [s].
+        rate: samples a second that are compared (default: as recorded).
+        stride: seconds from one window to the next (default: --window).
+        substep: longest step of the engine [s].
+        method: levenberg-marquardt, or adam, as in the paper.
+        starts: estimate where each window starts, or read it from the data.
+        epochs: passes over all windows at most.
+        share: how far off the scene's numbers are believed to be; what motion does not tell stays near them.
+        off: begin the search up to this share away from the scene's numbers, at random.
+        mixture: also learn a distribution, a mixture of so many Gaussians.
+        objective: of the mixture: posterior, whose intervals are calibrated, or huber, as in the paper.
+        online: share of the mixture's epochs over which windows arrive one after the other.
+        evaluate: other recordings, on which the error of each window is printed, from starts read from the data.
+        seed: of all that is random.
+        out: the folder (default: runs/identify-001, -002, ...).
+    """
+    from samrl import identification
+    from samrl.core.runs import next_path
+    from samrl.real2sim.identify import columns as told
+    from samrl.report import identify as pages
+
+    if starts not in ("estimate", "read"):
+        raise UnknownNameError("way to", starts, ("estimate", "read"))
+    _at_least(1, epochs=epochs)
+    _at_least(0, mixture=mixture, seed=seed)
+    for name, value in (("window", window), ("substep", substep), ("rate", rate), ("stride", stride)):
+        if value is not None and not value > 0:
+            raise UsageError(f"--{name} {value:g} should be above zero.")
+    if columns is not None:
+        meaning = told.read_columns(columns)
+    elif time is not None and angles:
+        pairs = {"angles": _pairs("angles", angles), "rates": _pairs("rates", rates)}
+        meaning = told.make_columns(
+            {"time": _seconds(time), **pairs, "absolute": absolute, "zero": zero, "degrees": degrees}, "the command line"
+        )
+    else:
+        raise UsageError("what the columns are was not said; give --columns FILE, or --time and --angles JOINT=COLUMN.")
+    path = out or next_path(RUNS, "identify")
+    asked = identification.Asked(
+        scene, data, fit, window, rate, stride, substep, method, starts == "estimate" and method != "adam", epochs, share, off,
+        seed, mixture, objective, online, evaluate,
+    )  # fmt: skip
+    _say(f"folder: {path}")
+    identification.identify(asked, meaning, path, _say)
+    _say(f"report: {pages.write(path)}")
+    return 0
+
+
+def _pairs(name: str, given: Sequence[str]) -> dict[str, str]:
+    """("a=b",) -> {"a": "b"}."""
+    for text in given:
+        if not all(text.partition("=")[::2]):
+            raise UsageError(f"--{name} '{text}' should be JOINT=COLUMN, such as shoulder=theta1.")
+    return dict(text.split("=", 1) for text in given)
+
+
+def _seconds(text: str) -> str | float:
+    """A step in seconds, or a column's name."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
 def check(*, replay: Dump = None) -> int:
     """Check the twin's gradients on this machine: automatic against finite differences.
 
@@ -181,6 +298,7 @@ VERBS: dict[str, Callable[..., Any]] = {
     "real2sim": real2sim,
     "evaluate": evaluate,
     "report": report,
+    "identify": identify,
     "check": check,
     "bench": bench,
 }

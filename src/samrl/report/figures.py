@@ -44,7 +44,7 @@ def error_curves(records: Sequence[Record]) -> str:
                 ax.xaxis.set_minor_formatter(NullFormatter())
             row[0].set_ylabel("share of episodes below")
         figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False)
-        return data_uri(_png(figure))
+        return data_uri(png(figure))
 
 
 def _curve(ax: Any, values: Sequence[float], label: str, color: str) -> None:
@@ -69,7 +69,7 @@ def training_curves(history: Mapping[str, Sequence[float]]) -> str:
             ax.plot(np.arange(1, len(history[name]) + 1), history[name], color="#2563eb", linewidth=1.2)
             ax.set(title=CURVES[name][0], xlabel=CURVES[name][1], yscale="linear" if name == "q" else "log")
             ax.title.set_fontsize(9)
-        return data_uri(_png(figure))
+        return data_uri(png(figure))
 
 
 def view_maps(states: Sequence[Record], most: int = 4) -> str:
@@ -93,7 +93,7 @@ def view_maps(states: Sequence[Record], most: int = 4) -> str:
             figure.colorbar(dots, ax=list(line), label=name)
         for ax in axes[-1]:
             ax.set_xlabel("yaw [degrees]")
-        return data_uri(_png(figure))
+        return data_uri(png(figure))
 
 
 def saliency(image: np.ndarray, strength: np.ndarray) -> str:
@@ -123,7 +123,7 @@ def pick(frames: Mapping[str, np.ndarray], columns: int = 4) -> list[int]:
     return [steps[round(i * (len(steps) - 1) / (columns - 1))] for i in range(columns)]
 
 
-def _png(figure: Figure) -> bytes:
+def png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=160, metadata={"Software": None})
     return buffer.getvalue()

@@ -184,7 +184,8 @@ class Point:
 
     def predict(self, q: Tensor, X_WL: Tensor | None) -> Tensor:
         assert X_WL is not None
-        return lie.transform(X_WL[..., self.link, :, :], q.new_tensor(self.at))[..., self.axes]
+        X = X_WL[..., self.link, :, :]
+        return (X[..., :3, :3] @ q.new_tensor(self.at) + X[..., :3, 3])[..., self.axes]
 
     def coordinates(self, values: Values) -> None:
         return None

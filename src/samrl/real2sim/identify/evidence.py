@@ -16,6 +16,7 @@ from samrl.real2sim.identify.problem import Problem
 
 SHARE = 0.9  # of an interval
 _TOLD = 3.0  # information of motion over that of belief, above which a direction counts as told: half as uncertain as before
+_LEAST = 1e-9  # of the noise, where a model explains all
 _SMALL = 0.1  # part of a null direction that is not worth a word
 
 
@@ -50,7 +51,7 @@ def weigh(problem: Problem, estimate: Estimate, share: float = 0.5) -> Evidence:
     """
     r, J, Q = projected(problem, estimate.x, estimate.d)
     P, belief = len(estimate.x), problem.free.deviations(share) ** -2
-    noise = float((r.square().sum() / max(r.numel() - Q[..., 0, :].numel() - P, 1)).sqrt())
+    noise = max(float((r.square().sum() / max(r.numel() - Q[..., 0, :].numel() - P, 1)).sqrt()), _LEAST)
     information = (J.mT @ J).sum(0) / noise**2
     score = (J.mT @ r[..., None])[..., 0] / noise**2  # (W, P)
     windows = len(score)

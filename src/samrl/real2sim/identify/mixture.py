@@ -64,6 +64,10 @@ class Mixture:
         phi, away = self.log_weights.exp(), self.means - self.mean()
         return torch.einsum("k,kij->ij", phi, self.trils @ self.trils.mT + away[..., None] * away[..., None, :])
 
+    def deviations(self) -> Tensor:
+        """(K, P) standard deviations."""
+        return (self.trils @ self.trils.mT).diagonal(dim1=-2, dim2=-1).sqrt()
+
     def params(self, free: Free, count: int, generator: torch.Generator) -> Params:
         """Parameters of `count` draws, a batch."""
         return free.put(self.sample(count, generator))
