@@ -31,9 +31,9 @@ def write(scene: Reconstruction, path: Path) -> list[Path]:
 def _comment(scene: Reconstruction) -> str:
     """What a reader of the MJCF should know."""
     return (
-        f"<!-- A first model from a scan, with voxels of {1000 * scene.voxel:.3g} mm. z is up, the origin lies on the support. Masses are "
-        f"guessed: {scene.density:g} kg/m3 times the volume between the seen surface and the support. samrl_scan is X_WS, the scan's "
-        "frame in the world, row by row. -->"
+        f"<!-- A first model from a scan, with voxels of {1000 * scene.voxel:.3g} mm. z is up, the origin lies on the support. "
+        f"Masses are guessed: {scene.density:g} kg/m3 times the volume between the seen surface and the support. samrl_scan is "
+        "X_WS, the scan's frame in the world, row by row. -->"
     )
 
 
@@ -60,8 +60,9 @@ def _mjcf(scene: Reconstruction, folder: Path) -> ET.Element:
         for name, piece in pieces.items():
             _write_obj(folder / f"{name}.obj", piece)
             ET.SubElement(asset, "mesh", name=name, file=f"{name}.obj")
-            share = {"mass": f"{mass * piece.volume / total:.6g}"} if mass else {}
-            ET.SubElement(parent, "geom", name=name, type="mesh", mesh=name, rgba=f"{_row(piece.color)} 1", **share)
+            geom = ET.SubElement(parent, "geom", name=name, type="mesh", mesh=name, rgba=f"{_row(piece.color)} 1")
+            if mass:
+                geom.set("mass", f"{mass * piece.volume / total:.6g}")
 
     geoms(world, scene.fixed, 0.0)
     for body in scene.bodies:
@@ -99,12 +100,13 @@ def _write_urdf(folder: Path, name: str, pieces: dict[str, Piece], p_WB: np.ndar
                 ET.SubElement(material, "color", rgba=f"{_row(piece.color)} 1")
     ET.indent(root)
     path = folder / f"{name}.urdf"
-    path.write_text(f"<!-- stands at {_row(p_WB)} in the world{'' if mass else ', fixed'} -->\n{ET.tostring(root, encoding='unicode')}\n")
+    where = f"<!-- stands at {_row(p_WB)} in the world{'' if mass else ', fixed'} -->"
+    path.write_text(f"{where}\n{ET.tostring(root, encoding='unicode')}\n")
     return path
 
 
 def _inertia(pieces: dict[str, Piece], mass: float) -> tuple[np.ndarray, np.ndarray]:
-    """Centre of mass (3) [m] and inertia (3, 3) about it [kg m²] of pieces of one density, from their tetrahedra with the origin."""
+    """Centre of mass (3) [m] and inertia (3, 3) about it [kg m²] of pieces of one density, by tetrahedra with the origin."""
     volume, first, second = 0.0, np.zeros(3), np.zeros((3, 3))
     for piece in pieces.values():
         T = piece.vertices[piece.faces]

@@ -1,5 +1,7 @@
 """Rays against a triangle mesh, by Warp's bounding volume hierarchy."""
 
+# mypy: ignore-errors
+
 import warp as wp
 
 

@@ -166,7 +166,9 @@ def _room(surface: Surface, rest: np.ndarray, width: float, rng: np.random.Gener
         main = _largest(surface, faces, plane.inliers)
         axes = support.world_frame(plane, np.zeros(3))[:2, :3]
         points = surface.vertices[np.unique(surface.faces[main])] @ axes.T
-        slabs[f"room_{i + 1}"] = _slab(surface, support.Plane(plane.normal, plane.offset, main, 0.0), support.outline(points), axes)
+        slabs[f"room_{i + 1}"] = _slab(
+            surface, support.Plane(plane.normal, plane.offset, main, 0.0), support.outline(points), axes
+        )
     return slabs
 
 

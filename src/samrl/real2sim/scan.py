@@ -84,7 +84,9 @@ def read_scan(folder: Path, units: float = MILLIMETRES) -> Scan:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise ScanError(f"there is no folder '{folder}'; give one with frame-N.color.jpg, frame-N.depth.png and frame-N.pose.txt.")
+        raise ScanError(
+            f"there is no folder '{folder}'; give one with frame-N.color.jpg, frame-N.depth.png and frame-N.pose.txt."
+        )
     names = sorted(p.name.removesuffix(".depth.png") for p in folder.glob("*.depth.png"))
     if not names:
         raise ScanError(f"{folder} holds no frames; a scan has files frame-N.depth.png, frame-N.color.jpg and frame-N.pose.txt.")
@@ -97,14 +99,15 @@ def read_scan(folder: Path, units: float = MILLIMETRES) -> Scan:
         )
     frames = tuple(ScanFrame(n, _color_path(folder, n), folder / f"{n}.depth.png", _pose(folder, n), units) for n in names)
     scan = Scan(frames, K, *_size(frames))
-    _check_unit(scan)
+    _check_views(scan)
     return scan
 
 
 def write_scan(
     folder: Path, colors: Sequence[np.ndarray], depths: Sequence[np.ndarray], poses: Sequence[np.ndarray], K: np.ndarray
 ) -> None:
-    """Write views as a scan: colors (H, W, 3) in [0, 1], depths (H, W) [m], 0 where there is none, poses X_SC (4, 4), K (3, 3)."""
+    """Write views as a scan: colors (H, W, 3) in [0, 1], depths (H, W) [m], 0 where there is none, poses X_SC (4, 4), K (3, 3)
+    [px]."""
     folder.mkdir(parents=True, exist_ok=True)
     np.savetxt(folder / "camera-intrinsics.txt", K)
     for i, (color, depth, X_SC) in enumerate(zip(colors, depths, poses, strict=True)):
@@ -129,7 +132,9 @@ def _numbers(path: Path, shape: tuple[int, int], what: str) -> np.ndarray:
 def _intrinsics(path: Path) -> np.ndarray:
     """K (3, 3)."""
     if not path.is_file():
-        raise ScanError(f"there are no intrinsics: {path} is missing; it holds 3 x 3 numbers, fx 0 cx / 0 fy cy / 0 0 1, in pixels.")
+        raise ScanError(
+            f"there are no intrinsics: {path} is missing; it holds 3 x 3 numbers, fx 0 cx / 0 fy cy / 0 0 1, in pixels."
+        )
     K = _numbers(path, (3, 3), "the intrinsics, 3 x 3 in pixels")
     if K[0, 0] <= 0 or K[1, 1] <= 0 or not np.allclose(K[2], [0, 0, 1]) or abs(K[0, 1]) > 1e-6 * K[0, 0] or K[1, 0]:
         raise ScanError(f"{path} holds no pinhole camera; it takes fx 0 cx / 0 fy cy / 0 0 1 with fx, fy > 0, in pixels.")
@@ -172,15 +177,15 @@ def _size(frames: tuple[ScanFrame, ...]) -> tuple[int, int]:
             first = first or size
             if size != first:
                 raise ScanError(
-                    f"{path} has {size[0]} x {size[1]} pixels where {frames[0].depth_path.name} has {first[0]} x {first[1]}; colour "
-                    "and depth of all frames must have one size, depth as the colour camera sees it."
+                    f"{path} has {size[0]} x {size[1]} pixels where {frames[0].depth_path.name} has {first[0]} x {first[1]}; "
+                    "colour and depth of all frames must have one size, depth as the colour camera sees it."
                 )
     assert first is not None
     return first
 
 
-def _check_unit(scan: Scan) -> None:
-    """Refuse depth in another unit than said: what one view measures must lie where the next one sees it, which is so in one
+def _check_views(scan: Scan) -> None:
+    """Refuse depth in another unit than said, and poses that are inverted: what one view measures must lie where the next one sees it, which is so in one
     unit alone, for poses are in metres. Where views are too few to tell, at least nobody scans from 5 cm or 20 m."""
     depths = [f.depth() for f in scan.frames[:: max(1, len(scan.frames) // 12)]]
     poses = [f.X_SC for f in scan.frames[:: max(1, len(scan.frames) // 12)]]
@@ -192,9 +197,15 @@ def _check_unit(scan: Scan) -> None:
     best = min(off, key=lambda u: off[u])
     if best != units and off[best] < _CLEARER * off[units] and off[best] < _AGREES:
         raise ScanError(
-            f"depth seems to be in the wrong unit: read as {units:g} a metre, views disagree by {100 * off[units]:.0f} % of depth "
-            f"where they overlap, as {best:g} a metre by {100 * off[best]:.1f} %. Convert it to millimetres, or give "
+            f"depth seems to be in the wrong unit: read as {units:g} a metre, views disagree by {100 * off[units]:.0f} % of "
+            f"depth where they overlap, as {best:g} a metre by {100 * off[best]:.1f} %. Convert it to millimetres, or give "
             f"--depth-scale {best:g}."
+        )
+    turned = _disagreement(scan, depths, [np.linalg.inv(X) for X in poses], 1.0)
+    if turned < _CLEARER * off[units] and turned < _AGREES:
+        raise ScanError(
+            f"the poses seem to be world to camera: as they are, views disagree by {100 * off[units]:.0f} % of depth where they "
+            f"overlap, inverted by {100 * turned:.1f} %. A pose takes points from the camera to the scan's frame: invert them."
         )
     middle = float(np.median(np.concatenate(seen)))
     if not _NEAREST < middle < _FARTHEST:

@@ -1,4 +1,4 @@
-"""What stands on what: planes of a scanned surface by RANSAC (Fischler and Bolles 1981), the plane that carries things, its frame."""
+"""Planes of a scanned surface by RANSAC (Fischler and Bolles 1981), the one that carries things, and what is connected."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Plane:
 
 @dataclass(frozen=True)
 class Faces:
-    """Of a surface's F faces: middle (F, 3) [m], normal (F, 3) outward, area (F) [m²]; seen (F) area times the weight of readings."""
+    """Of a surface's F faces: middle (F, 3) [m], normal (F, 3) outward, area (F) [m²]; seen (F): area times readings' weight."""
 
     middle: np.ndarray
     normal: np.ndarray
@@ -56,7 +56,8 @@ def find_planes(faces: Faces, among: np.ndarray, width: float, rng: np.random.Ge
         among: (F) bool, faces that count; width: how far a face may lie from its plane [m].
         count: how many at most; least: share of all that was seen that a plane must hold.
     """
-    left, found, total = among.copy(), [], faces.seen.sum()
+    left, total = among.copy(), faces.seen.sum()
+    found: list[Plane] = []
     while len(found) < count and faces.seen[left].sum() > least * total:
         plane = _best_plane(faces, left, width, rng)
         if plane.seen < least * total:
@@ -112,16 +113,16 @@ def support_plane(faces: Faces, poses: np.ndarray, width: float, rng: np.random.
     upright = [p for p in found if p.normal @ mean > _UPRIGHT * np.linalg.norm(mean)]
     if not upright and (up is not None or not found):
         raise ScanError(
-            f"no plane that things could stand on was found among {len(found)} planes; one that faces up and holds at least 2 % of "
-            "what was seen would do."
+            f"no plane that things could stand on was found among {len(found)} planes; one that faces up and holds at least 2 % "
+            "of what was seen would do."
         )
     chosen = upright if upright and np.linalg.norm(mean) > _SURE else found
     return max(chosen, key=lambda p: p.seen)
 
 
 def world_frame(plane: Plane, origin: np.ndarray) -> np.ndarray:
-    """X_WS (4, 4): z along the plane's normal, x along the scan's x as far as that lies in the plane, (0, 0, 0) where `origin` (3),
-    in S, meets the plane."""
+    """X_WS (4, 4): z along the plane's normal, x along the scan's x as far as that lies in the plane, (0, 0, 0) where `origin`
+    (3), in S, meets the plane."""
     z = plane.normal
     start = np.eye(3)[0] if abs(z[0]) < 0.9 else np.eye(3)[1]
     x = start - z * (start @ z)

@@ -16,7 +16,8 @@ its own acceleration (the block-diagonal bound of [[K, -K], [-K, K]]): right at 
 
 import warp as wp
 
-from .distance import distance, gap, normal
+from .distance import normal
+from .hulls import distance_of, gap_of
 from .rotations import cross_columns, rows_cross
 from .types import Model, Scratch, mat33, real, vec3
 
@@ -76,14 +77,13 @@ def find_contacts(m: Model, s: Scratch, e: int):
         link = m.geom_link[gp]
         to_shape = wp.transpose(s.gR[e, gs])
         center = to_shape * (s.gp[e, gp] - s.gp[e, gs])
-        kind = m.geom_type[gs]
         size = m.geom_size[e, gs]
         reach = reach_of(m, s, e, link, m.geom_link[gs], gp)
-        if gap(kind, center, size) < m.bound[e, gp] + reach:
+        if gap_of(m, gs, center, size) < m.bound[e, gp] + reach:
             R = to_shape * s.R[e, link]
             p = to_shape * (s.p[e, link] - s.gp[e, gs])
             for j in range(m.probe_first[b], m.probe_last[b]):
-                if gap(kind, R * m.point[e, j] + p, size) < m.point_radius[e, j] + reach:
+                if gap_of(m, gs, R * m.point[e, j] + p, size) < m.point_radius[e, j] + reach:
                     s.contact_point[e, n] = j
                     s.contact_probe[e, n] = b
                     n = n + 1
@@ -127,7 +127,7 @@ def touch(m: Model, s: Scratch, e: int, c: int):
     pair = m.probe_pair[b]
     Rs = s.gR[e, gs]
     x = s.p[e, ia] + s.R[e, ia] * m.point[e, j]
-    local = distance(m.geom_type[gs], wp.transpose(Rs) * (x - s.gp[e, gs]), m.geom_size[e, gs], m.edge_radius)
+    local = distance_of(m, e, gs, wp.transpose(Rs) * (x - s.gp[e, gs]))
     n = Rs * normal(local)
     place = x - n * m.point_radius[e, j]
     ra = place - s.p[e, ia]
