@@ -11,6 +11,8 @@ from samrl.real2sim import ray_kernels
 from samrl.real2sim.scan import Scan
 from samrl.real2sim.tsdf import Surface
 
+wp.config.log_level = max(wp.config.log_level, 30)  # warnings: Warp tells of each module that it loads
+
 
 @dataclass(frozen=True)
 class DepthError:

@@ -6,7 +6,8 @@ scan's x as far as that is horizontal.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import importlib.util
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -69,12 +70,12 @@ class Reconstruction:
     voxel: float
     density: float
     error: heldout.DepthError | None = None
-    notes: list[str] = field(default_factory=list)
 
 
 def reconstruct(folder: Path, settings: ReconstructSettings | None = None) -> Reconstruction:
     """The scene in a scan's folder. Raises: ScanError where the scan cannot be read, or nothing can be made of it."""
     s = settings or ReconstructSettings()
+    _check_libraries()
     kept, held = read_scan(folder, s.depth_scale).split(s.hold_out)
     if s.hold_out and not held.frames:
         raise ScanError(f"--hold-out {s.hold_out} holds out none of {len(kept.frames)} frames; a smaller number would do.")
@@ -84,6 +85,27 @@ def reconstruct(folder: Path, settings: ReconstructSettings | None = None) -> Re
     surface_S = tsdf.fuse(kept, voxel, s.max_depth)
     error = heldout.depth_error(surface_S, held, s.max_depth) if s.hold_out else None
     return separate(surface_S, kept, voxel, s, error)
+
+
+def describe(scene: Reconstruction) -> list[str]:
+    """Lines about what was found, and how good it is."""
+    lines = [f"surface: {len(scene.surface.faces)} faces, voxels of {1000 * scene.voxel:.3g} mm"]
+    if scene.error:
+        e = scene.error
+        lines.append(
+            f"depth of {e.frames} held-out frames: median |error| {1000 * e.median:.2f} mm, 90 % below {1000 * e.tenth:.1f} mm, "
+            f"where the surface has a depth ({100 * e.covered:.1f} % of readings)"
+        )
+    low, high = scene.fixed["support"].vertices.min(0), scene.fixed["support"].vertices.max(0)
+    lines.append(f"support: {high[0] - low[0]:.2f} x {high[1] - low[1]:.2f} m; flat parts of the room: {len(scene.fixed) - 1}")
+    for body in scene.bodies:
+        size = np.ptp(np.concatenate([p.vertices for p in body.pieces]), axis=0)
+        lines.append(
+            f"{body.name}: {1000 * size[0]:.0f} x {1000 * size[1]:.0f} x {1000 * size[2]:.0f} mm at ({body.p_WB[0]:.3f}, "
+            f"{body.p_WB[1]:.3f}), {len(body.pieces)} pieces, {body.mass:.3f} kg at {scene.density:g} kg/m3, "
+            f"{'free' if body.free else 'fixed'}"
+        )
+    return lines
 
 
 def separate(
@@ -113,6 +135,13 @@ def separate(
     rest = ~taken & ~(over & (np.abs(height) < clear))
     slabs |= _room(surface, rest, width, rng)
     return Reconstruction(surface, X_WS, bodies, slabs, voxel, s.density, error)
+
+
+def _check_libraries() -> None:
+    """Refuse to start what would end for want of a library."""
+    missing = [n for n in ("skimage", "trimesh", "coacd") if importlib.util.find_spec(n) is None]
+    if missing:
+        raise ScanError(f"reconstruction needs {', '.join(missing)}, not installed; pip install 'samrl[scan]' would do.")
 
 
 def _largest(surface: Surface, faces: support.Faces, among: np.ndarray) -> np.ndarray:

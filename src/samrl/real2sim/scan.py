@@ -185,8 +185,9 @@ def _size(frames: tuple[ScanFrame, ...]) -> tuple[int, int]:
 
 
 def _check_views(scan: Scan) -> None:
-    """Refuse depth in another unit than said, and poses that are inverted: what one view measures must lie where the next one sees it, which is so in one
-    unit alone, for poses are in metres. Where views are too few to tell, at least nobody scans from 5 cm or 20 m."""
+    """Refuse depth in another unit than said, and poses that are inverted: what one view measures must lie where the next one
+    sees it, which is so in one unit alone, for poses are in metres. Where views are too few to tell, at least nobody scans from
+    5 cm or 20 m."""
     depths = [f.depth() for f in scan.frames[:: max(1, len(scan.frames) // 12)]]
     poses = [f.X_SC for f in scan.frames[:: max(1, len(scan.frames) // 12)]]
     seen = [d[d > 0] for d in depths]
