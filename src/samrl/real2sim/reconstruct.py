@@ -19,7 +19,8 @@ from samrl.real2sim.scan import MILLIMETRES, Scan, read_scan
 from samrl.real2sim.tsdf import Surface
 
 _SLAB = 0.03  # thickness of what is flat and seen from one side only [m]
-_STANDS = 2.0  # voxels above the clearance up to which an object's lowest point may be seen
+_STANDS = 2.0  # voxels above the clearance up to which an object's lowest point may be seen, or, where it stands on a foot ...
+_FOOT = (0.25, 0.05)  # ... that nobody sees, this share of its height, but not more than so many metres
 _WITHIN = 0.95  # share of an object that lies over the support
 _ROOM = 0.03  # share of all that was seen that a plane of the room must hold
 _PIECE_FACES = 24  # faces of a surface below which it is no object but crumbs
@@ -171,7 +172,8 @@ def _objects(
         mine = above[label == k]
         points = surface.vertices[np.unique(surface.faces[mine])]
         extent = np.ptp(points, axis=0)
-        stands = points[:, 2].min() < clear + _STANDS * voxel and support.inside(points[:, :2], ring).mean() > _WITHIN
+        foot = max(_STANDS * voxel, min(_FOOT[0] * extent[2], _FOOT[1]))
+        stands = points[:, 2].min() < clear + foot and support.inside(points[:, :2], ring).mean() > _WITHIN
         if stands and extent.max() >= s.min_size and min(extent[:2]) > 2 * voxel:
             taken[mine] = True
             found.append(surface.part(mine))
