@@ -191,7 +191,7 @@ def reconstruct(
     density: float = 500.0,
     min_size: float = 0.02,
     max_size: float = 0.5,
-    pieces: int = 6,
+    pieces: int = 8,
     fixed: bool = False,
     hold_out: int = 0,
     seed: int = 0,

@@ -20,7 +20,8 @@ X_ST = lie.pose(lie.exp_so3(torch.tensor([1.9, 0.3, -0.4])), torch.tensor([0.3, 
 
 
 def make_scan(folder: Path, views: int = 16, noise: float = 0.0015, seed: int = 0) -> None:
-    """Write the scan; noise: standard deviation of depth at .8 m [m], growing with its square. One reading in thirty is missing."""
+    """Write the scan; noise: standard deviation of depth at .8 m [m], growing with its square. One reading in thirty
+    is missing."""
     bodies = {
         "table": [LooseSolid(BOX, TABLE, (0.6, 0.55, 0.5), p=(0.0, 0.0, -TABLE[2]))],
         "brick": [LooseSolid(BOX, BRICK, BRICK_COLOR, p=BRICK_AT, w=(0.0, 0.0, BRICK_YAW))],

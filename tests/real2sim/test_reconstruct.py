@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import re
 from pathlib import Path
 
 import mujoco
 import numpy as np
 import pytest
-import torch
+from drops import ENGINES, RADIUS, Outcome
 from scans import BRICK, BRICK_AT, BRICK_COLOR, BRICK_YAW, TABLE, TIN, TIN_AT, TIN_COLOR, X_ST, make_scan
 
-from samrl.model.physics import Physics
-from samrl.model.scene import State, compile_mjcf
 from samrl.real2sim import model_files
 from samrl.real2sim.reconstruct import Reconstruction, ReconstructSettings, ScannedBody, reconstruct
 
 REAL = Path(os.environ.get("SAMRL_SHARED_DATA", Path(__file__).parents[3] / "shared" / "data")) / "rgbd_scan"
-BALL, RADIUS = "0 -.2 .12", 0.02  # over the free part of the table [m]
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +50,7 @@ def test_the_surface_lies_where_solids_are(found: Reconstruction) -> None:
     brick = box((p - BRICK_AT) @ np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]), np.array(BRICK))
     q = p - TIN_AT
     tin = np.maximum(np.hypot(q[:, 0], q[:, 1]) - TIN[0], np.abs(q[:, 2]) - TIN[1])
-    off = np.abs(np.minimum(np.minimum(brick, tin), box(p + [0, 0, TABLE[2]], np.array(TABLE))))
+    off = np.abs(np.minimum(np.minimum(brick, tin), box(p - np.array([0, 0, -TABLE[2]]), np.array(TABLE))))
     assert np.median(off) < 1e-3 and np.percentile(off, 95) < 4e-3, np.percentile(off, [50, 95])
     assert found.error is not None and found.error.median < 2e-3 and found.error.covered > 0.95, found.error
 
@@ -71,8 +67,8 @@ def test_objects_are_found_apart(found: Reconstruction) -> None:
     assert len(found.bodies) == 2 and all(b.free for b in found.bodies)
     X = in_table(found)
     for body, at, color, volume in zip(
-        brick_and_tin(found), (BRICK_AT, TIN_AT), (BRICK_COLOR, TIN_COLOR), (8 * np.prod(BRICK), np.pi * TIN[0] ** 2 * 2 * TIN[1]),
-        strict=True,
+        brick_and_tin(found), (BRICK_AT, TIN_AT), (BRICK_COLOR, TIN_COLOR),
+        (8 * np.prod(BRICK), 2 * np.pi * TIN[0] ** 2 * TIN[1]), strict=True,
     ):  # fmt: skip
         corners = (np.concatenate([p.vertices for p in body.pieces]) + body.p_WB) @ X[:3, :3].T + X[:3, 3]
         middle = (corners.max(0) + corners.min(0)) / 2
@@ -83,69 +79,22 @@ def test_objects_are_found_apart(found: Reconstruction) -> None:
         assert np.abs(share - np.array(color) / np.sum(color)).max() < 0.1, f"{body.name} has the colour {body.pieces[0].color}"
 
 
-def with_ball(folder: Path) -> Path:
-    """The MJCF with a ball over the table. Engines know no rolling friction by default, so it is braked like in thick air."""
-    path = folder / "ball.xml"
-    joint = '<joint type="free" damping=".001"/>'
-    ball = f'<body name="ball" pos="{BALL}">{joint}<geom type="sphere" size="{RADIUS}" mass=".03"/></body></worldbody>'
-    path.write_text((folder / "scene.xml").read_text().replace("</worldbody>", ball))
-    return path
+def check_rest(outcome: Outcome, way: float) -> None:
+    """The ball lies on the support, and no object went farther than `way` [m]."""
+    assert max(outcome.speed.values()) < 2e-3, outcome
+    assert abs(outcome.ball_z - RADIUS) < 1e-3, outcome
+    assert max(np.abs(d).max() for n, d in outcome.way.items() if n != "ball") < way, outcome
 
 
-def at_rest(name: str, start: dict[str, np.ndarray], end: dict[str, np.ndarray], speed: dict[str, float]) -> None:
-    """The ball lies on the table, the objects where they stood."""
-    assert max(speed.values()) < 2e-3, (name, speed)
-    assert abs(end["ball"][2] - RADIUS) < 1e-3, (name, end["ball"])
-    for body in ("object_1", "object_2"):
-        assert np.abs(end[body] - start[body]).max() < 3e-3, (name, body, end[body] - start[body])
+def skip_without(engine: str) -> None:
+    if engine == "pybullet" and importlib.util.find_spec("pybullet") is None:
+        pytest.skip("there is no PyBullet for this Python")
 
 
-def test_a_ball_comes_to_rest_in_the_twin(found: Reconstruction, folder: Path) -> None:
-    scene, params, state = compile_mjcf(with_ball(folder), torch.float64)
-    X = Physics(scene).rollout(
-        params, State(state.q[None], state.qd[None]), torch.zeros(2, 1, scene.nv, dtype=torch.float64), substeps=1000
-    )
-    names = ("object_1", "object_2", "ball")
-    place = lambda q, n: q[scene.coordinates(n)[0]][:3].numpy()  # noqa: E731
-    speed = {n: float(X.qd[-1, 0, scene.coordinates(n)[1]][:3].norm()) for n in names}
-    at_rest("twin", {n: place(state.q, n) for n in names}, {n: place(X.q[-1, 0], n) for n in names}, speed)
-
-
-def test_a_ball_comes_to_rest_in_mujoco(found: Reconstruction, folder: Path) -> None:
-    mj = mujoco.MjModel.from_xml_path(str(with_ball(folder)))
-    data = mujoco.MjData(mj)
-    mujoco.mj_forward(mj, data)
-    names = ("object_1", "object_2", "ball")
-    place = lambda: {n: data.body(n).xpos.copy() for n in names}  # noqa: E731
-    start = place()
-    for _ in range(2000):
-        mujoco.mj_step(mj, data)
-    at_rest("mujoco", start, place(), {n: float(np.linalg.norm(data.body(n).cvel[3:])) for n in names})
-
-
-@pytest.mark.skipif(importlib.util.find_spec("pybullet") is None, reason="there is no PyBullet for this Python")
-def test_a_ball_comes_to_rest_in_pybullet(found: Reconstruction, folder: Path) -> None:
-    import pybullet
-
-    c = {"physicsClientId": pybullet.connect(pybullet.DIRECT)}
-    try:
-        pybullet.setGravity(0, 0, -9.81, **c)
-        pybullet.loadURDF(str(folder / "scene" / "static.urdf"), useFixedBase=True, **c)
-        ids = {b.name: pybullet.loadURDF(str(folder / "scene" / f"{b.name}.urdf"), b.p_WB.tolist(), **c) for b in found.bodies}
-        for body in found.bodies:
-            mass = pybullet.getDynamicsInfo(ids[body.name], -1, **c)[0]
-            assert abs(mass - body.mass) < 1e-4
-        shape = pybullet.createCollisionShape(pybullet.GEOM_SPHERE, radius=RADIUS, **c)
-        ids["ball"] = pybullet.createMultiBody(0.03, shape, -1, [float(x) for x in BALL.split()], **c)
-        pybullet.changeDynamics(ids["ball"], -1, rollingFriction=1e-4, **c)
-        place = lambda: {n: np.array(pybullet.getBasePositionAndOrientation(i, **c)[0]) for n, i in ids.items()}  # noqa: E731
-        start = place()
-        for _ in range(960):
-            pybullet.stepSimulation(**c)
-        speed = {n: float(np.linalg.norm(pybullet.getBaseVelocity(i, **c)[0])) for n, i in ids.items()}
-        at_rest("pybullet", start, place(), speed)
-    finally:
-        pybullet.disconnect(**c)
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_ball_comes_to_rest(engine: str, found: Reconstruction, folder: Path) -> None:
+    skip_without(engine)
+    check_rest(ENGINES[engine](found, folder / "scene.xml"), 0.003)
 
 
 def test_the_same_scan_and_seed_give_the_same_files(found: Reconstruction, folder: Path) -> None:
@@ -155,11 +104,41 @@ def test_the_same_scan_and_seed_give_the_same_files(found: Reconstruction, folde
         assert (folder / "again" / name).read_bytes() == (folder / name).read_bytes(), name
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason=f"there is no real scan at {REAL} (SAMRL_SHARED_DATA says where else)")
-def test_a_real_scan_predicts_depth_that_was_held_out(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> tuple[Reconstruction, Path]:
+    if not REAL.is_dir():
+        pytest.skip(f"there is no real scan at {REAL}; SAMRL_SHARED_DATA says where its parent folder is")
     scene = reconstruct(REAL, ReconstructSettings(voxel=0.02, hold_out=8, pieces=1))
+    path = tmp_path_factory.mktemp("real") / "scene.xml"
+    model_files.write(scene, path)
+    return scene, path
+
+
+def test_a_real_scan_predicts_depth_that_was_held_out(real: tuple[Reconstruction, Path]) -> None:
+    scene, path = real
     assert scene.error is not None and scene.error.median < 0.010 and scene.error.covered > 0.9, scene.error
     assert 3 <= len(scene.bodies) <= 9, "cups, a box, a gamepad and a magazine stand on the table"
-    model_files.write(scene, tmp_path / "scene.xml")
-    Physics(compile_mjcf(tmp_path / "scene.xml")[0])
-    assert re.search(r"500 kg/m3", (tmp_path / "scene.xml").read_text())
+    assert "500 kg/m3" in path.read_text()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_ball_comes_to_rest_on_a_real_table(engine: str, real: tuple[Reconstruction, Path]) -> None:
+    skip_without(engine)
+    check_rest(ENGINES[engine](*real), 0.01)
+
+
+def test_the_urdf_loads_in_mujoco_with_the_inertia_of_the_mjcf(found: Reconstruction, folder: Path) -> None:
+    """The same body twice: the URDF's inertia is ours, the MJCF's MuJoCo's own, from the meshes."""
+    mjcf = mujoco.MjModel.from_xml_path(str(folder / "scene.xml"))
+    for body in found.bodies:
+        text = (folder / "scene" / f"{body.name}.urdf").read_text()
+        text = text.replace("<robot", '<robot xmlns:mujoco="x"').replace(
+            "</robot>", '<mujoco><compiler fusestatic="false" discardvisual="true"/></mujoco></robot>'
+        )
+        assets = {p.name: p.read_bytes() for p in (folder / "scene").glob("*.obj")}
+        urdf = mujoco.MjModel.from_xml_string(text, assets)
+        assert urdf.nmesh == len(body.pieces)
+        both = [(m, m.body(body.name).id) for m in (urdf, mjcf)]
+        assert np.isclose(*(m.body_mass[i] for m, i in both), rtol=1e-4)
+        assert np.allclose(*(m.body_ipos[i] for m, i in both), atol=1e-4)
+        assert np.allclose(*(np.sort(m.body_inertia[i]) for m, i in both), rtol=1e-2)

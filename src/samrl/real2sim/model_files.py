@@ -84,13 +84,12 @@ def _write_urdf(folder: Path, name: str, pieces: dict[str, Piece], p_WB: np.ndar
     """One body as URDF; it stands at p_WB in the world, which is for the reader to say to its engine (a comment has it)."""
     root = ET.Element("robot", name=name)
     link = ET.SubElement(root, "link", name=name)
-    if mass:
-        com, inertia = _inertia(pieces, mass)
-        element = ET.SubElement(link, "inertial")
-        ET.SubElement(element, "origin", xyz=_row(com))
-        ET.SubElement(element, "mass", value=f"{mass:.6g}")
-        keys = {"ixx": (0, 0), "ixy": (0, 1), "ixz": (0, 2), "iyy": (1, 1), "iyz": (1, 2), "izz": (2, 2)}
-        ET.SubElement(element, "inertia", {k: f"{inertia[at]:.6g}" for k, at in keys.items()})
+    com, inertia = _inertia(pieces, mass)  # a mass of zero is PyBullet's word for what cannot move
+    element = ET.SubElement(link, "inertial")
+    ET.SubElement(element, "origin", xyz=_row(com))
+    ET.SubElement(element, "mass", value=f"{mass:.6g}")
+    keys = {"ixx": (0, 0), "ixy": (0, 1), "ixz": (0, 2), "iyy": (1, 1), "iyz": (1, 2), "izz": (2, 2)}
+    ET.SubElement(element, "inertia", {k: f"{inertia[at]:.6g}" for k, at in keys.items()})
     for piece_name, piece in pieces.items():
         for kind in ("visual", "collision"):
             element = ET.SubElement(link, kind, name=piece_name)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.spatial import ConvexHull
+from scipy.spatial import ConvexHull, QhullError
 
 from samrl.real2sim.tsdf import Surface
 
 MAX_CORNERS = 32  # of a piece: faces stay below twice that
-_CONCAVITY = 0.2  # CoACD's threshold: how deep a dent may be that is filled; lower cuts noise, for minutes
+_CONCAVITY = 0.1  # CoACD's threshold: how deep a dent may be that is filled; half of it cuts noise, for minutes
 
 
 @dataclass(frozen=True)
@@ -72,14 +72,22 @@ def decompose(surface: Surface, most: int, seed: int) -> tuple[list[Piece], floa
     vertices, faces, volume = closed(surface)
     parts = coacd.run_coacd(
         coacd.Mesh(vertices, faces), threshold=_CONCAVITY, max_convex_hull=most, seed=seed, preprocess_mode="on",
-        preprocess_resolution=30, decimate=True, max_ch_vertex=MAX_CORNERS, resolution=1000, mcts_iterations=60, mcts_max_depth=2,
+        preprocess_resolution=50, decimate=True, max_ch_vertex=MAX_CORNERS, resolution=1000, mcts_iterations=60, mcts_max_depth=2,
     )  # fmt: skip
-    above = np.array([-np.inf, -np.inf, 0.0])  # CoACD makes the surface anew, up to a thirtieth of its size away
-    pieces = [hull(np.maximum(v, above), np.zeros(3)) for v, _ in parts]
+    above = np.array([-np.inf, -np.inf, 0.0])  # CoACD makes the surface anew, up to a fiftieth of its size away
+    pieces = [piece for v, _ in parts if (piece := _solid(np.maximum(v, above)))] or [hull(vertices, np.zeros(3))]
     owner = np.argmin(np.stack([_outside(p, surface.vertices) for p in pieces]), 0)
     mean = surface.colors.mean(0)
     colors = [surface.colors[owner == i].mean(0) if (owner == i).any() else mean for i in range(len(pieces))]
     return [Piece(p.vertices, p.faces, c, p.volume) for p, c in zip(pieces, colors, strict=True)], volume
+
+
+def _solid(points: np.ndarray) -> Piece | None:
+    """The convex hull of points (n, 3), if it has a volume."""
+    try:
+        return hull(points, np.zeros(3))
+    except QhullError:
+        return None
 
 
 def _outside(piece: Piece, points: np.ndarray) -> np.ndarray:

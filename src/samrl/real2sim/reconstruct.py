@@ -41,7 +41,7 @@ class ReconstructSettings:
     density: float = 500.0
     min_size: float = 0.02
     max_size: float = 0.5
-    pieces: int = 6
+    pieces: int = 8
     free: bool = True
     hold_out: int = 0
     seed: int = 0
@@ -187,6 +187,8 @@ def _body(name: str, part: Surface, s: ReconstructSettings) -> ScannedBody:
     p_WB = np.array([*(low + high)[:2] / 2, 0.0])
     own = Surface(part.vertices - p_WB, part.faces, part.colors, part.weight)
     pieces, volume = decompose(own, s.pieces, s.seed)
+    if volume <= 0:  # mostly faces that look down: what is above them was not seen
+        volume = sum(p.volume for p in pieces)
     return ScannedBody(name, tuple(pieces), p_WB, s.density * volume, s.free and float((high - low).max()) <= s.max_size)
 
 
