@@ -12,7 +12,9 @@ import pytest
 from PIL import Image
 from scans import make_scan
 
+from samrl import cli
 from samrl.core.errors import ScanError
+from samrl.real2sim import tsdf
 from samrl.real2sim.scan import read_scan
 
 
@@ -91,3 +93,47 @@ def test_depth_in_another_unit_is_read_as_it_is_said_to_be(good: Path, tmp_path:
     assert np.allclose(read_scan(folder, 5000.0).frames[0].depth(), before, atol=1e-6)
     change_depth(folder, lambda d: np.where(np.arange(d.size).reshape(d.shape) % 2, d, 65535).astype(np.uint16))
     assert not read_scan(folder, 5000.0).frames[0].depth()[:, ::2].any(), "65535 is taken for a reading"
+
+
+def test_voxels_grow_until_they_fit_unless_they_were_asked_for(good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scan = read_scan(good)
+    before = tsdf.default_voxel(scan, 4.0)
+    monkeypatch.setattr(tsdf, "MAX_BLOCKS", 1000)
+    after = tsdf.default_voxel(scan, 4.0)
+    assert after > before
+    assert len(tsdf.fuse(scan, after, 4.0).faces) > 1000
+    with pytest.raises(ScanError, match=r"voxels of 2 mm are too many for this scene; --voxel 0\.003 \(metres\) may do"):
+        tsdf.fuse(scan, 0.002, 4.0)
+    with pytest.raises(ScanError, match=r"no frame has a reading up to 0\.1 m; a larger --max-depth"):
+        tsdf.default_voxel(scan, 0.1)
+
+
+@pytest.mark.parametrize(
+    "options, status, sentence",
+    [
+        ("{none} -o {out}/a.xml", 1, "there is no folder"),
+        ("{good} -o {out}/a.obj", 2, "is no MJCF file"),
+        ("{good} -o {out}/a.xml --voxel 0", 2, "--voxel 0 cannot be"),
+        ("{good} -o {out}/a.xml --max-depth -1", 2, "--max-depth -1 cannot be"),
+        ("{good} -o {out}/a.xml --pieces 0", 2, "--pieces 0 is too low"),
+        ("{good} -o {out}/a.xml --hold-out 1", 1, "--hold-out 1 leaves no frames"),
+        ("{good} -o {out}/a.xml --hold-out 7", 1, "--hold-out 7 holds out none of 6 frames"),
+        ("{good} -o {out}/a.xml --depth-scale 5000", 1, "wrong unit"),
+    ],
+)
+def test_the_command_says_what_is_wrong(
+    options: str, status: int, sentence: str, good: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = options.format(none=tmp_path / "none", good=good, out=tmp_path).split()
+    assert cli.main(["reconstruct", *given]) == status
+    assert sentence in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_missing_library_is_named(good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from samrl.real2sim import reconstruct
+
+    find = reconstruct.importlib.util.find_spec
+    monkeypatch.setattr(reconstruct.importlib.util, "find_spec", lambda n, *a: None if n == "coacd" else find(n, *a))
+    with pytest.raises(ScanError, match=r"needs coacd, not installed; pip install 'samrl\[scan\]'"):
+        reconstruct.reconstruct(good)

@@ -25,7 +25,7 @@ _CHUNK = 16  # blocks along what marching cubes take at once
 _AT_ONCE = 4096  # blocks that one view is fused into at once
 _STEPS = 384.0  # voxels across a scene, where none are asked for ...
 _VOXELS = (0.002, 0.02)  # ... and between which sizes [m]
-MAX_BLOCKS = 80_000  # 41 million voxels, 20 bytes each
+MAX_BLOCKS = 60_000  # 31 million voxels, 20 bytes each
 
 
 @dataclass(frozen=True)
@@ -48,11 +48,24 @@ class Surface:
         return Surface(self.vertices[used], faces.reshape(-1, 3), self.colors[used], self.weight[used])
 
 
+class TooManyVoxelsError(ScanError):
+    """Voxels that are too small for a scene."""
+
+
 def default_voxel(scan: Scan, max_depth: float) -> float:
-    """A 384th of the scene's diagonal (without its outer tenths), between 2 and 20 mm [m]."""
-    points = np.concatenate([_points(scan, f.depth(), f.X_SC, max_depth, 16) for f in scan.frames])
+    """A 384th of the scene's diagonal (without its outer tenths), between 2 and 20 mm, or more where that takes too many [m]."""
+    points = np.concatenate([np.zeros((0, 3))] + [_points(scan, f.depth(), f.X_SC, max_depth, 16) for f in scan.frames])
+    if not len(points):
+        raise ScanError(f"no frame has a reading up to {max_depth:g} m; a larger --max-depth may do.")
     low, high = np.percentile(points, [5, 95], axis=0)
-    return float(np.clip(np.linalg.norm(high - low) / _STEPS, *_VOXELS))
+    voxel = float(np.clip(np.linalg.norm(high - low) / _STEPS, *_VOXELS))
+    while True:
+        try:
+            _blocks(scan, voxel, max_depth)
+        except TooManyVoxelsError:
+            voxel *= 1.25
+        else:
+            return voxel
 
 
 def fuse(scan: Scan, voxel: float, max_depth: float) -> Surface:
@@ -88,7 +101,7 @@ def _blocks(scan: Scan, voxel: float, max_depth: float) -> np.ndarray:
         near = [np.floor((own + reach * np.array(s)) / side) for s in itertools.product((-1, 1), repeat=3)]
         found = np.unique(np.concatenate([found, *near]).astype(np.int64), axis=0)
         if len(found) > MAX_BLOCKS:
-            raise ScanError(
+            raise TooManyVoxelsError(
                 f"voxels of {1000 * voxel:g} mm are too many for this scene; --voxel {1.5 * voxel:.3g} (metres) may do, or a "
                 f"--max-depth below {max_depth:g} m."
             )
