@@ -6,8 +6,7 @@ r log 2 above both, as much as `blend_max` with the same edge radius; between mo
 
 import warp as wp
 
-from .distance import distance, gap
-from .types import MESH, Model, real, vec3, vec4, vec6
+from .types import Model, real, vec3, vec4, vec6
 
 _SHARE = wp.constant(0.2404491734814939)  # 1 / (6 log 2)
 
@@ -85,19 +84,3 @@ def distance_hull(m: Model, g: int, x: vec3, size: vec6, edge: real):
         s = side(m, k, x, size)
         n += s * wp.exp((s[3] - d) / r)
     return vec4(n[0], n[1], n[2], d)
-
-
-@wp.func
-def distance_of(m: Model, e: int, g: int, x: vec3):
-    """(gradient, distance) from the point x [m], in the geom's frame, to geom g."""
-    if m.geom_type[g] == MESH:
-        return distance_hull(m, g, x, m.geom_size[e, g], m.edge_radius)
-    return distance(m.geom_type[g], x, m.geom_size[e, g], m.edge_radius)
-
-
-@wp.func
-def gap_of(m: Model, g: int, x: vec3, size: vec6):
-    """Distance with sharp edges and no gradient."""
-    if m.geom_type[g] == MESH:
-        return gap_hull(m, g, x, size)
-    return gap(m.geom_type[g], x, size)
