@@ -15,6 +15,9 @@ from samrl.core.errors import SamrlError, UnknownNameError
 Task = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="TASK")]
 RunPath = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
 What = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="WHAT")]
+ScanPath = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="SCAN_DIR")]
+ModelPath = Annotated[Path, tyro.conf.arg(metavar="FILE", aliases=["-o"])]
+Number = Annotated[float | None, tyro.conf.arg(metavar="X", help_behavior_hint="")]
 Name = Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")]
 Count = Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="")]
 Folder = Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")]
@@ -293,6 +296,59 @@ def bench(what: What, /, *, device: Annotated[str, tyro.conf.arg(metavar="NAME")
     return 0
 
 
+def reconstruct(
+    scan: ScanPath,
+    /,
+    *,
+    out: ModelPath,
+    voxel: Number = None,
+    max_depth: float = 4.0,
+    depth_scale: float = 1000.0,
+    up: Annotated[tuple[float, float, float] | None, tyro.conf.arg(metavar="X Y Z", help_behavior_hint="")] = None,
+    density: float = 500.0,
+    min_size: float = 0.02,
+    max_size: float = 0.5,
+    pieces: int = 8,
+    fixed: bool = False,
+    hold_out: int = 0,
+    seed: int = 0,
+) -> int:
+    """Make a first model of a scene from RGB-D frames with poses: MJCF, with URDF and meshes in a folder beside it.
+
+    Args:
+        scan: folder with frame-N.color.jpg (or .png), frame-N.depth.png (16 bit), frame-N.pose.txt (camera to world, 4 x 4,
+            metres) and camera-intrinsics.txt (3 x 3, pixels).
+        out: the MJCF, such as scene.xml.
+        voxel: side of a voxel in metres (default: by the scene's size, 2 to 20 mm).
+        max_depth: readings beyond are not taken, in metres.
+        depth_scale: units of the depth images to a metre.
+        up: direction up in the scan's frame (default: as the cameras were held).
+        density: what masses are guessed from, in kg/m³.
+        min_size: what is smaller is left out, in metres.
+        max_size: what is larger is fixed, in metres.
+        pieces: most convex pieces that an object is made of.
+        fixed: all objects are fixed where they were seen; else they float.
+        hold_out: keep every N-th frame, and measure the surface against its depth; 0 for none.
+        seed: of the search for planes and pieces.
+    """
+    if out.suffix != ".xml":
+        raise UsageError(f"--out {out} is no MJCF file; a name that ends in .xml would do.")
+    _at_least(1, pieces=pieces)
+    _at_least(0, hold_out=hold_out, seed=seed)
+    _above_zero(voxel=voxel, max_depth=max_depth, depth_scale=depth_scale, density=density, min_size=min_size, max_size=max_size)
+    from samrl.real2sim import model_files
+    from samrl.real2sim import reconstruct as work
+
+    settings = work.ReconstructSettings(
+        voxel, max_depth, depth_scale, up, density, min_size, max_size, pieces, not fixed, hold_out, seed
+    )
+    scene = work.reconstruct(scan, settings)
+    model_files.write(scene, out)
+    print("\n".join(work.describe(scene)))
+    _say(f"model: {out}; URDF, meshes and the coloured surface: {out.with_suffix('')}")
+    return 0
+
+
 VERBS: dict[str, Callable[..., Any]] = {
     "run": run,
     "real2sim": real2sim,
@@ -301,6 +357,7 @@ VERBS: dict[str, Callable[..., Any]] = {
     "identify": identify,
     "check": check,
     "bench": bench,
+    "reconstruct": reconstruct,
 }
 
 
@@ -355,7 +412,13 @@ def parse_seeds(text: str) -> range:
 def _at_least(low: int, **values: int | None) -> None:
     for name, value in values.items():
         if value is not None and value < low:
-            raise UsageError(f"--{name} {value} is too low; the least is {low}.")
+            raise UsageError(f"--{name.replace('_', '-')} {value} is too low; the least is {low}.")
+
+
+def _above_zero(**values: float | None) -> None:
+    for name, value in values.items():
+        if value is not None and not 0 < value < float("inf"):
+            raise UsageError(f"--{name.replace('_', '-')} {value:g} cannot be; it takes a number above zero.")
 
 
 def _cores() -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+import numpy as np
+
 BODY = ("mass", "com", "inertia", "link_p", "link_R", "joint_p", "gravity")
 JOINT = ("stiffness", "damping", "armature")
 CONTACT = ("friction", "geom_size", "geom_p", "geom_R", "contact_stiffness", "contact_damping")
@@ -74,6 +76,17 @@ def thread(count: int, before: str = "", more: str = "") -> str:
     return mjcf(before + text + "</body>" * (count + 1), timestep=0.001, more=more)
 
 
+GEM = np.array(  # corners of a convex mesh without two sides that are parallel
+    [[-1, -0.8, -0.3], [1, -0.9, -0.35], [0.9, 1, -0.3], [-0.8, 0.7, -0.4], [-0.6, -0.5, 1], [0.7, -0.4, 0.9], [0.1, 0.6, 1.1]]
+)
+
+
+def gem(wide: float, high: float) -> str:
+    """The corners of a gem for MJCF."""
+    return " ".join(f"{x:.6g}" for x in (GEM * [wide, wide, high]).ravel())
+
+
+GEMS = f'<asset><mesh name="large" vertex="{gem(0.09, 0.03)}"/><mesh name="small" vertex="{gem(0.02, 0.015)}"/></asset>'
 HINGE = '<joint axis="0 1 0" damping=".01" pos=".01 0 .02"/>'
 BALL = '<joint type="ball" damping=".005" stiffness=".05" pos=".01 .02 0"/>'
 ROD = '<geom type="capsule" fromto="0 0 0 .3 0 0" size=".02"/>'
@@ -166,6 +179,12 @@ CASES = {
         more="""<custom><numeric name="samrl_hole/pan" data=".07 .01 .004"/><numeric name="samrl_rim/cake" data=".004"/>
           <numeric name="samrl_contact/cake" data="5000 5"/></custom>"""),
         BODY + JOINT + CONTACT, IN_CONTACT, q=(0, 0, 0, 0.012, 0, 0.004, *STILL), setpoints={0: 0.05, 1: -0.004, 2: -0.1},
+    ),
+    "meshes on a mesh": Case(
+        mjcf("""<geom type="mesh" mesh="large" pos="0 0 -.03" euler=".1 0 .2" friction=".4"/>
+        <body pos=".01 0 .026"><freejoint/><geom type="mesh" mesh="small" mass=".05" friction=".4"/></body>
+        <body pos="-.04 -.01 .02"><freejoint/><geom type="sphere" size=".01" mass=".02" friction=".4"/></body>""", more=GEMS),
+        BODY + CONTACT, IN_CONTACT, qd=(0.1, 0.05, 0, 0.5, -0.3, 1.0, 0.1, 0.2, 0, 1, 0, 0), periods=8, substeps=20,
     ),
     "thread, gripped and swung": Case(
         thread(30), BODY + JOINT, FREE_OF_CONTACT, setpoints={0: 0.05, 1: 0.02}, substeps=50,

@@ -6,10 +6,13 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
+from scenes import GEM
 
 from samrl.model.render import LooseSolid
-from samrl.model.scene import BLOCK_WITH_HOLE, BOX, CAPSULE, CYLINDER, PLANE, SPHERE
+from samrl.model.scene import BLOCK_WITH_HOLE, BOX, CAPSULE, CYLINDER, MESH, PLANE, SPHERE
+from samrl.real2sim.pieces import hull
 
 Vec = tuple[float, float, float]
 TABLE = LooseSolid(PLANE, (1.5, 1.5), (0.5, 0.45, 0.4))
@@ -158,8 +161,29 @@ def fine_mesh() -> View:
     return View(bodies, ("ball", "peg"), (0.28, -0.2, 0.26), (0.0, 0.0, 0.08), 0.5, sizes={"ball": 1}, detail=4.0)
 
 
+def meshes() -> View:
+    """A mesh of seven corners that is sunk into the table, and a hollow one, whose faces do not show where its outline ends."""
+    gem = hull(0.04 * GEM, np.zeros(3))
+    notched = np.array(
+        [[-1, -1, -1], [1, -1, -1], [1, 1, -1], [-1, 1, -1], [-1, -1, 1], [1, -1, 0.9], [1, 1, 1], [-1, 1, 0.8], [0, 0, -0.3]]
+    )
+    rim = [(4, 5, 8), (5, 6, 8), (6, 7, 8), (7, 4, 8), (0, 3, 2), (0, 2, 1)]
+    sides = [face for a, b in ((0, 1), (1, 2), (2, 3), (3, 0)) for face in ((a, b, b + 4), (a, b + 4, a + 4))]
+    cup = (0.03 * notched, np.array(rim + sides))
+    bodies = {
+        "table": ([TABLE], *STILL),
+        "gem": (
+            [LooseSolid(MESH, (1, 1, 1), (0.25, 0.4, 0.7), mesh=(gem.vertices, gem.faces))],
+            (0.05, 0.0, 0.01),
+            (0.1, 0.2, 0.4),
+        ),
+        "cup": ([LooseSolid(MESH, (1, 1, 1), (0.75, 0.25, 0.2), mesh=cup)], (-0.06, 0.02, 0.05), (0.3, 0.1, 0.2)),
+    }
+    return View(bodies, ("gem", "cup"), (0.2, -0.25, 0.28), (0.0, 0.0, 0.03), sizes={"gem": 3, "cup": 3})
+
+
 VIEWS: dict[str, Callable[[], View]] = {
     "table top": table_top, "resting": resting, "sunk": sunk, "gripped": gripped, "arm": arm, "thread": thread,
     "needle 2.2": lambda: needle(2.2), "needle 0.55": lambda: needle(0.55), "half out": half_out, "near plane": near_plane,
-    "low contrast": low_contrast, "fine mesh": fine_mesh,
+    "low contrast": low_contrast, "fine mesh": fine_mesh, "meshes": meshes,
 }  # fmt: skip

@@ -30,9 +30,6 @@ REFUSED = {
     "tendon": mjcf('<tendon><fixed><joint joint="j" coef="1"/></fixed></tendon>'),
     "equality": mjcf('<equality><joint joint1="j"/></equality>'),
     "ellipsoid": mjcf(geom='type="ellipsoid" size=".1 .1 .2"'),
-    "mesh": mjcf(
-        '<asset><mesh name="m" vertex="0 0 0 1 0 0 0 1 0 0 0 1"/></asset>', geom='type="mesh" mesh="m"'
-    ),
     "ball with a range": mjcf(joint='type="ball" range="0 .5" limited="true"'),
     "frictionloss": mjcf(joint='type="hinge" frictionloss=".1"'),
     "density": mjcf('<option density="1.2"/>'),

@@ -28,6 +28,10 @@ class ImageError(SamrlError):
     """An image of the wrong size or type, with non-finite values, or without anything to see."""
 
 
+class ScanError(SamrlError):
+    """A scan that cannot be read, or that nothing can be made of."""
+
+
 class UnreachableError(SamrlError):
     """A pose that the arm cannot take."""
 

@@ -7,6 +7,9 @@ Added to MJCF through `<custom>`:
 * `<numeric name="samrl_rim/GEOM" data="radius"/>` rounds the rims of the cylinder GEOM [m]. MuJoCo keeps the sharp cylinder.
 * `<numeric name="samrl_contact/GEOM" data="stiffness damping"/>`: contact of GEOM, stiffness in N/m a point, damping in s/m.
 
+A geom of type "mesh" is drawn as its triangles, each flat and in the geom's colour, and is felt in contact as their convex hull,
+as in MuJoCo.
+
 What has no part in the twin's motion or picture (sites, sensors, cameras, keyframes, textures, MuJoCo's contact solver's
 settings) is passed over; whatever else is not supported is refused by name.
 """
@@ -31,6 +34,7 @@ from samrl.model.scene import (
     FIXED,
     FREE,
     HINGE,
+    MESH,
     PLANE,
     SLIDE,
     SPHERE,
@@ -40,7 +44,7 @@ from samrl.model.scene import (
 )
 
 _DOFS = {FREE: 6, BALL: 3, SLIDE: 1, HINGE: 1}
-_SHAPES = (PLANE, SPHERE, CAPSULE, CYLINDER, BOX)
+_SHAPES = (PLANE, SPHERE, CAPSULE, CYLINDER, BOX, MESH)
 _STIFFNESS, _DAMPING = 5e4, 5.0  # of contact: a 60 g peg sinks by micrometres and does not bounce
 _HOLE, _RIM, _CONTACT = "samrl_hole/", "samrl_rim/", "samrl_contact/"
 _REFUSED = {
@@ -96,7 +100,7 @@ def _refuse(mj: Any) -> None:
             word = mujoco.mjtGeom(int(mj.geom_type[g])).name.removeprefix("mjGEOM_").lower()
             raise SceneError(
                 f"geom '{_name(mj, 'geom', g) or g}' is a '{word}', which the twin does not support; "
-                "plane, sphere, capsule, cylinder and box would do."
+                "plane, sphere, capsule, cylinder, box and mesh would do."
             )
     for j in range(mj.njnt):
         if mj.jnt_type[j] == BALL and mj.jnt_limited[j]:
@@ -188,6 +192,8 @@ def _geoms(mj: Any, last: dict[int, int]) -> dict[str, Any]:
     kinds = np.array(mj.geom_type, dtype=int)
     size = np.zeros((mj.ngeom, 6))
     size[:, :3] = mj.geom_size
+    meshes = _meshes(mj)
+    size[kinds == MESH] = [1, 1, 1, 0, 0, 0]
     contact = np.tile([_STIFFNESS, _DAMPING], (mj.ngeom, 1))
     for name, values in _numerics(mj, _HOLE).items():
         g = _noted(names, name, values, 3, _HOLE)
@@ -207,7 +213,35 @@ def _geoms(mj: Any, last: dict[int, int]) -> dict[str, Any]:
     }  # fmt: skip
     link = np.array([last[int(b)] for b in mj.geom_bodyid], dtype=int)
     visible = (np.array(mj.geom_group) < 3) & (_colors(mj)[:, 3] > 0)
-    return {"names": names, "kinds": kinds, "link": link, "visible": visible, "params": params}
+    return {"names": names, "kinds": kinds, "link": link, "visible": visible, "params": params, "meshes": meshes}
+
+
+def _meshes(mj: Any) -> dict[str, np.ndarray]:
+    """Vertices and faces of geoms that are meshes, as in `Scene`."""
+    vertices, faces, in_hull = [np.zeros((0, 3))], [np.zeros((0, 3), int)], [np.zeros(0, bool)]
+    counts = np.zeros((mj.ngeom + 1, 2), int)
+    for g in np.flatnonzero(mj.geom_type == MESH):
+        i = int(mj.geom_dataid[g])
+        vertices.append(mj.mesh_vert[mj.mesh_vertadr[i] :][: mj.mesh_vertnum[i]].astype(float))
+        faces.append(np.array(mj.mesh_face[mj.mesh_faceadr[i] :][: mj.mesh_facenum[i]], int))
+        in_hull.append(_in_hull(mj, i))
+        counts[g + 1] = len(vertices[-1]), len(faces[-1])
+    starts = counts.cumsum(0)
+    return {
+        "mesh_vertices": np.concatenate(vertices), "mesh_hull": np.concatenate(in_hull), "mesh_faces": np.concatenate(faces),
+        "mesh_vertex_start": starts[:, 0], "mesh_face_start": starts[:, 1],
+    }  # fmt: skip
+
+
+def _in_hull(mj: Any, i: int) -> np.ndarray:
+    """(n) bool: vertices of a mesh's convex hull as MuJoCo made it (by `maxhullvert`, if the file says so); all where it made
+    none. The layout of mesh_graph is in MuJoCo's mjmodel.h."""
+    at = int(mj.mesh_graphadr[i])
+    out = np.full(int(mj.mesh_vertnum[i]), at < 0)
+    if at >= 0:
+        count = int(mj.mesh_graph[at])
+        out[mj.mesh_graph[at + 2 + count : at + 2 + 2 * count]] = True
+    return out
 
 
 def _noted(names: list[str], name: str, values: np.ndarray, count: int, prefix: str) -> int:
@@ -283,6 +317,7 @@ def _scene(mj: Any, links: dict[str, Any], geoms: dict[str, Any]) -> Scene:
         q_ref=np.array(mj.qpos0),
         rest=_rest(mj),
         timestep=float(mj.opt.timestep),
+        **geoms["meshes"],
     )
 
 

@@ -6,7 +6,7 @@ Structure is NumPy and never changes; parameters and state are torch tensors. Ev
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from torch import Tensor
 from samrl.core.errors import UnknownNameError
 
 FREE, BALL, SLIDE, HINGE, FIXED = 0, 1, 2, 3, -1  # MuJoCo's numbers for joints; FIXED is ours
-PLANE, SPHERE, CAPSULE, CYLINDER, BOX, BLOCK_WITH_HOLE, DISC = 0, 2, 3, 5, 6, 100, 101  # MuJoCo's; the last two are ours
+PLANE, SPHERE, CAPSULE, CYLINDER, BOX, MESH, BLOCK_WITH_HOLE, DISC = 0, 2, 3, 5, 6, 7, 100, 101  # MuJoCo's; the last two are ours
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,10 @@ class Scene:
         pairs: (np, 2) int, pairs of geoms that may touch.
         nq, nv: sizes; q_ref: (nq) reference coordinates; timestep [s].
         rest: (nv) where a joint's spring pulls to if nobody commands it [rad or m]; of a ball joint a rotation vector.
+        mesh_vertices: (n, 3) of geoms that are meshes, one geom's after the other's, in its frame, at size one
+            [m]; mesh_hull: (n) bool, which of them span the convex solid that is felt in contact.
+        mesh_faces: (m, 3) by the geom's own vertices, counter-clockwise seen from outside; these are drawn.
+        mesh_vertex_start, mesh_face_start: (ng + 1) where each geom's begin; empty where no geom is a mesh.
     """
 
     link_names: list[str]
@@ -60,6 +64,16 @@ class Scene:
     q_ref: np.ndarray
     rest: np.ndarray
     timestep: float
+    mesh_vertices: np.ndarray = field(default_factory=lambda: np.zeros((0, 3)))
+    mesh_hull: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
+    mesh_faces: np.ndarray = field(default_factory=lambda: np.zeros((0, 3), int))
+    mesh_vertex_start: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
+    mesh_face_start: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
+
+    def mesh(self, geom: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Of a geom that is a mesh: vertices (n, 3) at size one [m], which of them span its hull (n), faces (m, 3)."""
+        own = slice(*self.mesh_vertex_start[geom : geom + 2])
+        return self.mesh_vertices[own], self.mesh_hull[own], self.mesh_faces[slice(*self.mesh_face_start[geom : geom + 2])]
 
     def coordinates(self, name: str) -> tuple[slice, slice]:
         """Where the joint of a body with one joint, or none, lies in q and in q̇."""
@@ -90,7 +104,8 @@ class Params:
         gravity: (3) [m/s²].
         geom_p: (ng, 3), geom_R: (ng, 3, 3) pose in the link's frame; geom_size: (ng, 6) MuJoCo's sizes (half-lengths and
             radii [m]); for a block with a hole: half x, y, z, hole radius, hole depth, chamfer (hole along +z from top); for a
-            disc, a cylinder with a rounded rim: radius, half length, radius of the rounding.
+            disc, a cylinder with a rounded rim: radius, half length, radius of the rounding; for a mesh the factors on its
+            vertices along x, y, z, 1 as the file has it.
         friction: (ng) sliding friction; contact_stiffness: (ng) [N/m] and contact_damping: (ng) [s/m]
             (Hunt-Crossley's factor on the penetration speed) per contact point.
         color: (ng, 3) in [0, 1].

@@ -76,7 +76,7 @@ class Structure:
         for name, values in layout.ints.items():
             self._fields[name] = wp.array(values, dtype=int, device=device)
         for name, values in layout.reals.items():
-            kind = types.vec3 if name == "axis" else types.real
+            kind = types.vec3 if name in ("axis", "hull_normal") else types.real
             self._fields[name] = wp.array(values, dtype=kind, device=device)
         for name, value in vars(constants).items():
             self._fields[name] = types.real(value)

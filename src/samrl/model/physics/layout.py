@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from samrl.model.physics.hulls import Hull, hull_of
 from samrl.model.physics.points import templates
-from samrl.model.scene import FIXED, FREE, PLANE, SPHERE, Params, Scene
+from samrl.model.scene import FIXED, FREE, MESH, PLANE, SPHERE, Params, Scene
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,8 @@ def make_layout(scene: Scene) -> Layout:
     pairs = np.searchsorted(geoms, np.asarray(touching, dtype=int).reshape(-1, 2))
     kinds = np.asarray(scene.geom_type)[geoms]
     links = np.asarray(scene.geom_link)[geoms]
-    points = [templates(kind) for kind in kinds]
+    hulls = {n: hull_of(scene, int(g)) for n, g in enumerate(geoms) if kinds[n] == MESH}
+    points = [hulls[n].templates() if n in hulls else templates(kind) for n, kind in enumerate(kinds)]
     counts = np.array([len(p) for p in points], dtype=int)
     first = np.concatenate([[0], np.cumsum(counts)]).astype(int)
     probes = [probe for n, (a, b) in enumerate(pairs) for probe in _probes(n, a, b, kinds)]
@@ -59,7 +61,9 @@ def make_layout(scene: Scene) -> Layout:
     ends = links[probe[:, :2]].reshape(-1, 2)
     follower, leader, passes = _roles(scene, ends, moves)
     low, high = _limits(scene)
+    sides = [hulls.get(n, Hull.none()) for n in range(len(geoms))]
     ints = {
+        "hull_first": np.cumsum([0] + [len(hull.offsets) for hull in sides]),
         "parent": scene.parent, "joint_type": scene.joint_type, "q_adr": scene.q_adr, "v_adr": scene.v_adr,
         "nd": scene.nd, "moves": moves, "geom_link": links, "geom_type": kinds,
         "probe_geom": probe[:, 0], "probe_shape": probe[:, 1], "probe_pair": probe[:, 2],
@@ -67,6 +71,8 @@ def make_layout(scene: Scene) -> Layout:
         "probe_last": first[probe[:, 0] + 1],
     }  # fmt: skip
     reals = {
+        "hull_normal": np.concatenate([np.zeros((0, 3)), *(hull.normals for hull in sides)]),
+        "hull_offset": np.concatenate([np.zeros(0), *(hull.offsets for hull in sides)]),
         "axis": scene.axis, "q0": scene.q0, "gravcomp": scene.gravcomp, "limit_low": low, "limit_high": high,
         "probe_gain": np.where(moves[ends].all(1), 2.0, 1.0),
     }  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -14,13 +14,15 @@ from samrl.model.scene import FREE, Params, Scene
 
 @dataclass(frozen=True)
 class LooseSolid:
-    """kind: a geom type; size as in `Params.geom_size` [m]; p (3) [m] and w (3) rotation vector [rad] in the body."""
+    """kind: a geom type; size as in `Params.geom_size` [m]; p (3) [m] and w (3) rotation vector [rad] in the body; mesh: of one,
+    vertices (n, 3) [m] and faces (m, 3), counter-clockwise seen from outside."""
 
     kind: int
     size: tuple[float, ...]
     color: tuple[float, float, float] = (0.6, 0.6, 0.6)
     p: tuple[float, float, float] = (0.0, 0.0, 0.0)
     w: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    mesh: tuple[np.ndarray, np.ndarray] = field(default_factory=lambda: (np.zeros((0, 3)), np.zeros((0, 3), int)))
 
 
 def loose_scene(bodies: Mapping[str, Sequence[LooseSolid]]) -> tuple[Scene, Params]:
@@ -36,7 +38,7 @@ def loose_scene(bodies: Mapping[str, Sequence[LooseSolid]]) -> tuple[Scene, Para
         gravcomp=np.zeros(nl), geom_names=[f"{links[i]}/{k}" for k, (i, _) in enumerate(pairs)],
         geom_type=np.array([s.kind for _, s in pairs]), geom_link=np.array([i for i, _ in pairs]),
         geom_visible=np.ones(ng, bool), pairs=np.zeros((0, 2), int), nq=0, nv=0,
-        q_ref=np.zeros(0), rest=np.zeros(0), timestep=0.01,
+        q_ref=np.zeros(0), rest=np.zeros(0), timestep=0.01, **_meshes([s for _, s in pairs]),
     )  # fmt: skip
     none = torch.zeros(0)
     params = Params(
@@ -49,3 +51,13 @@ def loose_scene(bodies: Mapping[str, Sequence[LooseSolid]]) -> tuple[Scene, Para
         light_direction=torch.tensor([0.3, 0.5, 0.8]), ambient=torch.full((3,), 0.5), diffuse=torch.full((3,), 0.5),
     )  # fmt: skip
     return scene, params
+
+
+def _meshes(solids: list[LooseSolid]) -> dict[str, np.ndarray]:
+    """The fields of Scene that meshes take."""
+    vertices, faces = zip(*(s.mesh for s in solids), strict=True)
+    return {
+        "mesh_vertices": np.concatenate(vertices), "mesh_faces": np.concatenate(faces),
+        "mesh_hull": np.ones(sum(map(len, vertices)), bool),
+        "mesh_vertex_start": np.cumsum([0, *map(len, vertices)]), "mesh_face_start": np.cumsum([0, *map(len, faces)]),
+    }  # fmt: skip

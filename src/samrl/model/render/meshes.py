@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from samrl.core.errors import SceneError
-from samrl.model.scene import BLOCK_WITH_HOLE, BOX, CAPSULE, CYLINDER, DISC, PLANE, SPHERE, Scene
+from samrl.model.scene import BLOCK_WITH_HOLE, BOX, CAPSULE, CYLINDER, DISC, MESH, PLANE, SPHERE, Scene
 
 SIZES = 6  # numbers in geom_size
 
@@ -60,13 +60,17 @@ def scene_mesh(scene: Scene, detail: float | np.ndarray = 1.0) -> tuple[Mesh, np
     """Mesh of a scene's geoms (a part each; invisible geoms are empty parts), with T (V, 3, 6) and normals (C, 3). `detail`: see
     `template`; for all geoms, or (ng) for each."""
     empty = Template(*(np.zeros(shape) for shape in ((0, 3, SIZES), (0, 3), (0, 3), (0, 3))))
-    templates = [
-        template(int(kind), float(fine)) if visible else empty
-        for kind, visible, fine in zip(
-            scene.geom_type, scene.geom_visible, np.broadcast_to(detail, scene.geom_type.shape), strict=True
-        )
-    ]
+    fine, templates = np.broadcast_to(detail, scene.geom_type.shape), []
     convex = scene.geom_type != BLOCK_WITH_HOLE
+    for g, kind in enumerate(scene.geom_type):
+        if not scene.geom_visible[g]:
+            templates.append(empty)
+        elif kind == MESH:
+            vertices, _, faces = scene.mesh(g)
+            templates.append(_triangles(vertices, faces))
+            convex[g] = _is_convex(vertices, faces)
+        else:
+            templates.append(template(int(kind), float(fine[g])))
     mesh = join([(t.faces, t.corners, len(t.T), len(t.normals)) for t in templates], convex)
     T = np.concatenate([t.T for t in templates]).astype(np.float32)
     normals = np.concatenate([t.normals for t in templates]).astype(np.float32)
@@ -127,6 +131,29 @@ def template(kind: int, detail: float = 1.0) -> Template:
     if kind == BLOCK_WITH_HOLE:
         return _block_with_hole(around(24))
     raise SceneError(f"geom type {kind} cannot be drawn; drawn are plane, sphere, capsule, cylinder, disc, box, block with hole.")
+
+
+def _triangles(vertices: np.ndarray, faces: np.ndarray) -> Template:
+    """A mesh of vertices (V, 3) at size one; each face (F, 3) is flat. A mesh that is stretched keeps its normals."""
+    T = np.zeros((len(vertices), 3, SIZES))
+    T[:, range(3), range(3)] = vertices
+    normals, corners = np.unique(np.round(_normals(vertices, faces), 6), axis=0, return_inverse=True)
+    return Template(T, faces, np.repeat(corners.reshape(-1, 1), 3, 1), normals)
+
+
+def _normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """(F, 3) outward unit normals; +z for faces without area."""
+    a, b, c = vertices[faces].transpose(1, 0, 2)
+    cross = np.cross(b - a, c - a)
+    length = np.linalg.norm(cross, axis=1, keepdims=True)
+    return np.where(length > 1e-12, cross / np.maximum(length, 1e-12), [0.0, 0.0, 1.0])
+
+
+def _is_convex(vertices: np.ndarray, faces: np.ndarray) -> bool:
+    """Whether no vertex lies in front of a face."""
+    normals = _normals(vertices, faces)
+    offset = np.einsum("fi,fi->f", normals, vertices[faces[:, 0]])
+    return all(bool((vertices @ n <= o + 1e-6).all()) for n, o in zip(normals, offset, strict=True))
 
 
 class _Builder:

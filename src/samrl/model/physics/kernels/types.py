@@ -33,6 +33,7 @@ SPHERE = wp.constant(2)
 CAPSULE = wp.constant(3)
 CYLINDER = wp.constant(5)
 BOX = wp.constant(6)
+MESH = wp.constant(7)
 BLOCK_WITH_HOLE = wp.constant(100)
 DISC = wp.constant(101)
 
@@ -75,6 +76,9 @@ class Model:
     probe_follower: Ints  # link that takes the implicit term while the other takes the reaction, or -1
     probe_leader: Ints  # that other link
     passes: int  # rounds until every reaction is known: how deep bodies that follow each other are stacked
+    hull_first: Ints  # (ng + 1) where the sides of each geom begin; only meshes have any
+    hull_normal: Vectors  # (sides) a side is normal · x / size = offset, in the geom's frame; see hulls.py
+    hull_offset: Reals
     bound: Reals2  # (E, ng) radius of a ball around the geom's origin that holds its points [m]
 
     link_p: Vectors2  # (E, nl) as in samrl.model.scene.Params, down to gravity
