@@ -17,7 +17,6 @@ RunPath = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
 What = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="WHAT")]
 ScanPath = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="SCAN_DIR")]
 ModelPath = Annotated[Path, tyro.conf.arg(metavar="FILE", aliases=["-o"])]
-Number = Annotated[float | None, tyro.conf.arg(metavar="X", help_behavior_hint="")]
 Name = Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")]
 Count = Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="")]
 Folder = Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")]
@@ -301,7 +300,7 @@ def reconstruct(
     /,
     *,
     out: ModelPath,
-    voxel: Number = None,
+    voxel: MaybeNumber = None,
     max_depth: float = 4.0,
     depth_scale: float = 1000.0,
     up: Annotated[tuple[float, float, float] | None, tyro.conf.arg(metavar="X Y Z", help_behavior_hint="")] = None,
