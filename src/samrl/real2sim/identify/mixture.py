@@ -101,7 +101,7 @@ class Settings:
     kernels: int = 3
     epochs: int = 120
     objective: str = "posterior"
-    samples: int = 4
+    samples: int = 2
     rate: float = 0.05
     online: float = 0.0
     share: float = 0.5
