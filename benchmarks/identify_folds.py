@@ -2,13 +2,13 @@
 
     python benchmarks/identify_folds.py DATA --name double --window 1.4 --stride .4
 
-DATA is the folder with double.npz and triple.npz ("The Experimental Multi-Arm Pendulum on a Cart", Kaheman et al., arXiv 2205.06231;
-each trajectory_NN holds angles [rad] against the vertical and rates). Of five folds of the pieces (shuffled with seed 0) four are
-fitted, from all numbers up to half of themselves off the authors' (a seed a fold), and the fifth is predicted: windows of .4 and 1.4 s,
-one every .1 s, 25 samples a second, from starts read from the data, once with the file's own rates and once with the slopes of
-neighbouring angles. The same is done with the authors' numbers (who may have seen these pieces). Both are integrated by the same
-extrapolated steps, whose error is a hundredth of what is compared. Prints root-mean-square heading errors, pooled over windows, the
-median window, and their ratios with 95 % intervals (bootstrap over pieces). Real data."""
+DATA is the folder with double.npz and triple.npz ("The Experimental Multi-Arm Pendulum on a Cart", Kaheman et al., arXiv
+2205.06231; each trajectory_NN holds angles [rad] against the vertical and rates). Of five folds of the pieces (shuffled with
+seed 0) four are fitted, from all numbers up to half of themselves off the authors' (a seed a fold), and the fifth is predicted:
+windows of .4 and 1.4 s, one every .1 s, 25 samples a second, from starts read from the data, once with the file's own rates and
+once with the slopes of neighbouring angles. The same is done with the authors' numbers (who may have seen these pieces). Both
+are integrated by the same extrapolated steps, whose error is a hundredth of what is compared. Prints root-mean-square heading
+errors, pooled over windows, the median window, and their ratios with 95 % intervals (bootstrap over pieces). Real data."""
 
 from __future__ import annotations
 
@@ -88,10 +88,9 @@ def line(name: str, ours: list[np.ndarray], theirs: list[np.ndarray]) -> str:
     low, high = np.quantile([ratios([ours[i] for i in d], [theirs[i] for i in d]) for d in draws], (0.025, 0.975), axis=0)
     pooled, median = ratios(ours, theirs)
     root = lambda x: np.sqrt((x**2).mean())  # noqa: E731
-    return (
-        f"{name}, {len(a)} windows of {len(ours)} pieces: pooled {root(a):.5f} (theirs {root(b):.5f}), ratio {pooled:.3f} "
-        f"({low[0]:.3f}-{high[0]:.3f}); median {np.median(a):.5f} ({np.median(b):.5f}), ratio {median:.3f} ({low[1]:.3f}-{high[1]:.3f})"
-    )
+    both = f"pooled {root(a):.5f} (theirs {root(b):.5f}), ratio {pooled:.3f} ({low[0]:.3f}-{high[0]:.3f})"
+    middle = f"median {np.median(a):.5f} ({np.median(b):.5f}), ratio {median:.3f} ({low[1]:.3f}-{high[1]:.3f})"
+    return f"{name}, {len(a)} windows of {len(ours)} pieces: {both}; {middle}"
 
 
 def main() -> None:
