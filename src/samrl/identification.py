@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from samrl.core import runs
-from samrl.core.errors import RunFolderError, SamrlError, SceneError
+from samrl.core.errors import RunFolderError, SamrlError, SceneError, UnknownNameError
 from samrl.core.progress import track
 from samrl.model.scene import Params, Scene, compile_mjcf
 from samrl.real2sim.identify import evidence, mixture
 from samrl.real2sim.identify.channels import Channel, make_channels
 from samrl.real2sim.identify.columns import Columns
-from samrl.real2sim.identify.fit import Estimate, fit
+from samrl.real2sim.identify.fit import METHODS, Estimate, fit
 from samrl.real2sim.identify.free import Free
 from samrl.real2sim.identify.problem import Problem, finite_residuals
 from samrl.real2sim.identify.recording import read_recordings
@@ -82,6 +82,12 @@ def load_windows(
 
 def identify(asked: Asked, columns: Columns, path: Path, say: Callable[[str], None]) -> None:
     """Everything, written to the folder at `path`: estimate.json, the scene with what was found, figures' numbers."""
+    if asked.method not in METHODS:
+        raise UnknownNameError("method", asked.method, METHODS)
+    settings = mixture.Settings(
+        kernels=max(asked.kernels, 1), objective=asked.objective, online=asked.online, share=asked.share, starts=asked.starts,
+        seed=asked.seed,
+    )  # fmt: skip
     system = load_system(asked.scene, asked.free, columns)
     windows, notes = load_windows(system, asked.data, columns, asked, asked.stride)
     later = load_windows(system, asked.evaluate, columns, asked) if asked.evaluate else None
@@ -109,7 +115,7 @@ def identify(asked: Asked, columns: Columns, path: Path, say: Callable[[str], No
     except SceneError as e:
         say(str(e))
     if asked.kernels:
-        record["mixture"] = _mix(asked, problem, start, path)
+        record["mixture"] = _mix(asked, settings, problem, start, path)
         runs.write_json(path / ESTIMATE, record)
     for line in lines(record):
         say(line)
@@ -212,12 +218,8 @@ def _places(windows: Windows) -> list[tuple[int, float]]:
     return [(int(p), float(t)) for p, t in zip(windows.piece, windows.first, strict=True)]
 
 
-def _mix(asked: Asked, problem: Problem, start: Tensor, path: Path) -> dict[str, Any]:
+def _mix(asked: Asked, settings: mixture.Settings, problem: Problem, start: Tensor, path: Path) -> dict[str, Any]:
     """Learn the mixture and write it; what estimate.json says of it."""
-    settings = mixture.Settings(
-        kernels=asked.kernels, objective=asked.objective, online=asked.online, share=asked.share, starts=asked.starts,
-        seed=asked.seed,
-    )  # fmt: skip
     with track("mixture", settings.epochs) as advance:
         learned = mixture.learn(problem, start, settings, lambda note: advance(1, note))
     free, last = problem.free, learned.mixture
