@@ -15,7 +15,7 @@ from samrl.model.scene import State, compile_mjcf
 from samrl.real2sim.identify import evidence, mixture
 from samrl.real2sim.identify.channels import make_channels
 from samrl.real2sim.identify.columns import Columns, make_columns, read_columns
-from samrl.real2sim.identify.fit import fit
+from samrl.real2sim.identify.fit import _calm_gradient, fit
 from samrl.real2sim.identify.free import Free
 from samrl.real2sim.identify.motion import Motion
 from samrl.real2sim.identify.problem import Problem, finite_residuals
@@ -41,7 +41,9 @@ CASES = {  # scene, what is free, columns, starts q and qd
 }  # fmt: skip
 
 
-def synthetic(name: str, count: int = 6, noise: float = 0.0, seed: int = 0, known: bool = True) -> tuple[Problem, Tensor]:
+def synthetic(
+    name: str, count: int = 6, noise: float = 0.0, seed: int = 0, known: bool = True, periods: int = 10
+) -> tuple[Problem, Tensor]:
     """A problem whose motion was simulated with parameters up to 30 % away from the scene's, and these as x."""
     source, words, told = CASES[name]
     scene, params, state = compile_mjcf(source, torch.float64)
@@ -53,7 +55,7 @@ def synthetic(name: str, count: int = 6, noise: float = 0.0, seed: int = 0, know
         q += draw(count, scene.nq)
     qd = draw(count, scene.nv) * 2
     width = sum(w for c in channels for _, w in c.parts)
-    blank = torch.zeros(count, 11, width, dtype=torch.float64)
+    blank = torch.zeros(count, periods + 1, width, dtype=torch.float64)
     windows = Windows(q, qd, blank, 0.04, np.arange(count), tuple(map(str, range(count))), np.zeros(count), True)
     problem, truth = Problem(free, channels, windows, substep=2e-3, smooth=name != "free"), free.off(0.3, seed)
     with torch.no_grad():
@@ -115,6 +117,30 @@ def test_adam_goes_down_too() -> None:
         fit(problem, truth, method="adam", starts=True)
     with pytest.raises(SamrlError, match="unknown method 'newton'"):
         fit(problem, truth, method="newton")
+
+
+def test_one_chaotic_window_does_not_lead_adam() -> None:
+    """The length of each window's part of the gradient is at most the median's."""
+    problem, _ = synthetic("hinges", count=6)
+    target = problem.windows.target.clone()
+    target[0] *= -20
+    spoiled = problem.on(replace(problem.windows, target=target))
+    loss, calm = _calm_gradient(spoiled, problem.free.start)
+    xs = problem.free.start.expand(6, -1).clone().requires_grad_()
+    r = torch.stack([spoiled.on(spoiled.windows.of([i])).residuals(xs[i]).square().mean() for i in range(6)])
+    (each,) = torch.autograd.grad(r.sum(), xs)
+    assert loss == pytest.approx(float(r.detach().mean()))
+    assert float(each[0].norm()) > 3 * float(each.norm(dim=1).median())
+    shorter = each * (each.norm(dim=1).median() / each.norm(dim=1)).clamp(max=1)[:, None]
+    assert torch.allclose(calm, shorter.mean(0), rtol=1e-9)
+
+
+def test_long_windows_are_explained_from_their_beginnings() -> None:
+    """Three seconds of a chaotic pendulum, from half away: windows that long alone lead astray."""
+    problem, truth = synthetic("hinges", count=6, periods=60)
+    length = problem.free.labels.index("link-lengths:arm2")
+    found = fit(problem, problem.free.off(0.3, 8), starts=True, epochs=60)
+    assert abs(float((found.x - truth)[length])) < 2e-3
 
 
 def test_a_stretch_that_no_model_explains_is_weighed_down() -> None:

@@ -16,6 +16,7 @@ from samrl.real2sim.identify.problem import Problem, finite_residuals
 
 METHODS = ("levenberg-marquardt", "adam")
 _ROUNDS, _PASSES = 5, 20  # of Levenberg-Marquardt: rounds of new weights, and passes a round at most
+_LONG = 12  # periods of a window of which the first third is explained first
 _FLOOR = 1e-9  # of the residuals' width, where a model explains all
 
 
@@ -105,13 +106,22 @@ def _adam(problem: Problem, x0: Tensor, epochs: int, rate: float, batch: int, se
         squares = 0.0
         for part in parts():
             optimizer.zero_grad()
-            r = part.residuals(x)
-            r.square().mean().backward()
+            r, x.grad = _calm_gradient(part, x.detach())
             optimizer.step()
             schedule.step()
-            squares += float(r.detach().square().mean()) * len(part.windows)
+            squares += r * len(part.windows)
         trail.add(x, (squares / size) ** 0.5)
     return x.detach()
+
+
+def _calm_gradient(problem: Problem, x: Tensor) -> tuple[float, Tensor]:
+    """Mean squared residual, and its gradient (P) with that of each window cut to the median's length: where motion is chaotic or
+    meets things, a few windows have gradients that are as large as they are useless."""
+    xs = x.expand(len(problem.windows), -1).clone().requires_grad_()
+    losses = problem.residuals_apart(xs).square().mean((1, 2))
+    (each,) = torch.autograd.grad(losses.sum(), xs)
+    length = each.norm(dim=1, keepdim=True).clamp_min(1e-300)
+    return float(losses.detach().mean()), (each * (length.median() / length).clamp(max=1.0)).mean(0)
 
 
 def _batches(problem: Problem, batch: int, seed: int) -> Callable[[], list[Problem]]:
@@ -126,19 +136,22 @@ def _batches(problem: Problem, batch: int, seed: int) -> Callable[[], list[Probl
 def _levenberg_marquardt(
     problem: Problem, x0: Tensor, centre: Tensor, epochs: int, share: float, starts: bool, robust: bool, trail: _Trail
 ) -> tuple[Tensor, Tensor | None]:
-    """Trust-region least squares (SciPy's `least_squares`) in rounds, each with residuals weighted by those of the one before,
-    for motion has stretches that no model explains (soft L1 by iteratively reweighted least squares)."""
+    """Trust-region least squares (SciPy's `least_squares`) in rounds. The first sees only the beginnings of long windows,
+    whose ends no motion with wrong parameters comes near. Each of the others has windows weighted by their residuals in the
+    one before, for motion has stretches that no model explains (iteratively reweighted least squares)."""
     w = problem.windows
+    begun = problem.on(w.cut_short(w.periods // 3)) if w.periods >= _LONG else problem
     d = torch.zeros(len(w), 2 * w.qd.shape[1], dtype=x0.dtype) if starts else None
     spread, x, width, left = problem.free.deviations(share), x0.detach().clone(), 0.0, epochs
-    trail.add(x, _first(problem, x0, d))
+    trail.add(x, _first(begun, x0, d))
     for n in range(_ROUNDS):
-        r = finite_residuals(problem, x, d)
+        now = problem if n else begun
+        r = finite_residuals(now, x, d)
         before, width = width, max(2 * _width(r), _FLOOR)
-        if left < 1 or (n and abs(np.log(width / before)) < 0.05):
+        if left < 1 or (n > 1 and abs(np.log(width / before)) < 0.05):
             break
         weight = _weights(r) if n and robust else torch.ones_like(r)
-        search = _Search(problem, centre, width / spread, weight, x, d, trail)
+        search = _Search(now, centre, width / spread, weight, x, d, trail)
         least_squares(
             search.residuals, x.numpy(), search.jacobian, method="trf", max_nfev=min(left, _PASSES) + 1, xtol=1e-5, ftol=1e-5
         )

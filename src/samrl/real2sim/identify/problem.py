@@ -67,6 +67,11 @@ class Problem:
         first = self._measure(x[..., None, :], self.start(d).q) - self.windows.target[:, 0]
         return torch.cat([first[..., None, :].expand(*r.shape[:-2], 1, r.shape[-1]), r], -2)
 
+    def residuals_apart(self, xs: Tensor) -> Tensor:
+        """r (W, T, m) with an x of its own (W, P) for each window, starts as read. Raises NonFiniteError."""
+        states = self.motion.roll(self.free.put(xs), self.start(), self.windows.periods)
+        return self._measure(xs, states.q).transpose(0, 1) - self.windows.target[:, 1:]
+
     def sensitivities(self, x: Tensor, d: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Residuals r (W, T, m) and their derivatives by x (W, T, m, P) and by d (W, T, m, 2 nv; zero wide without d); with d, at
         T + 1 samples.

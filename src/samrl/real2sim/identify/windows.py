@@ -4,7 +4,7 @@ recording."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -49,14 +49,17 @@ class Windows:
     def periods(self) -> int:
         return self.target.shape[1] - 1
 
+    def cut_short(self, periods: int) -> Windows:
+        """The first periods of each window."""
+        return replace(self, target=self.target[:, : periods + 1])
+
     def of(self, chosen: np.ndarray | Tensor) -> Windows:
         """Some of the windows, by indices or a mask."""
         index = torch.as_tensor(chosen)
         rows = index.numpy()
-        return Windows(
-            self.q[index], self.qd[index], self.target[index], self.period, self.piece[rows], self.names, self.first[rows],
-            self.measured_speeds,
-        )  # fmt: skip
+        return replace(
+            self, q=self.q[index], qd=self.qd[index], target=self.target[index], piece=self.piece[rows], first=self.first[rows]
+        )
 
 
 def cut(
