@@ -55,16 +55,15 @@ def weigh(problem: Problem, estimate: Estimate, share: float = 0.5) -> Evidence:
     information = (J.mT @ J).sum(0) / noise**2
     score = (J.mT @ r[..., None])[..., 0] / noise**2  # (W, P)
     windows = len(score)
-    between = score.mT @ score * windows / max(windows - 1, 1)
     bread = torch.linalg.inv(information + torch.diag(belief))
-    covariance = bread @ (between + torch.diag(belief)) @ bread
+    covariance = bread @ (_between(score) + torch.diag(belief)) @ bread
     if windows <= 2 * P:  # too few to tell how much they disagree
         covariance = bread
     reach = float(student.ppf((1 + SHARE) / 2, max(windows - 1, 1))) * covariance.diagonal().sqrt()
     null = null_directions(information, belief)
     low, high = (problem.free.values(estimate.x + s * reach) for s in (-1, 1))
     words = describe(problem.free, null)
-    return Evidence(covariance, low, high, information, inflation(information, between, belief), null, words, noise)
+    return Evidence(covariance, low, high, information, inflation(information, score, belief), null, words, noise)
 
 
 def projected(problem: Problem, x: Tensor, d: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
@@ -76,16 +75,23 @@ def projected(problem: Problem, x: Tensor, d: Tensor | None) -> tuple[Tensor, Te
     return r - (Q @ (Q.mT @ r[..., None]))[..., 0], J - Q @ (Q.mT @ J), Q
 
 
-def inflation(information: Tensor, between: Tensor, belief: Tensor) -> float:
-    """Mean ratio, over directions that motion tells, of the score's variance between windows to that of independent residuals
-    (the magnitude adjustment of composite likelihoods: Pauli, Racugno and Ventura 2011)."""
+def inflation(information: Tensor, score: Tensor, belief: Tensor) -> float:
+    """Mean ratio, over directions that motion tells, of the variance between windows of their scores (W, P) to that of independent
+    residuals (the magnitude adjustment of composite likelihoods: Pauli, Racugno and Ventura 2011); 1 where it is no larger than
+    so few windows would have it by chance."""
     values, vectors = _told(information, belief)
     told = values > _TOLD
     if not bool(told.any()):
         return 1.0
     V = vectors[:, told]
-    ratio = torch.linalg.solve(V.mT @ information @ V, V.mT @ between @ V).diagonal().mean()
-    return max(float(ratio), 1.0)
+    ratio = float(torch.linalg.solve(V.mT @ information @ V, V.mT @ _between(score) @ V).diagonal().mean())
+    chance = 1 + 2 * (2 / (len(score) * V.shape[1])) ** 0.5  # two standard deviations of a mean of squares
+    return ratio if ratio > chance and len(score) > 2 * V.shape[1] else 1.0
+
+
+def _between(score: Tensor) -> Tensor:
+    """(P, P) variance of the sum of all windows' scores (W, P)."""
+    return score.mT @ score * len(score) / max(len(score) - 1, 1)
 
 
 def _told(information: Tensor, belief: Tensor) -> tuple[Tensor, Tensor]:

@@ -271,8 +271,7 @@ class _Learner:
         noise = math.sqrt(float(r.square().sum()) / max(r.numel() - Q[..., 0, :].numel() - len(x), 1))
         information, belief = (J.mT @ J).sum(0) / noise**2, self.belief**-2
         score = (J.mT @ r[..., None])[..., 0] / noise**2
-        between = score.mT @ score * len(score) / max(len(score) - 1, 1)
-        inflation = evidence.inflation(information, between, belief) if len(score) > 2 * len(x) and s.adjust else 1.0
+        inflation = evidence.inflation(information, score, belief) if s.adjust else 1.0
         metric = torch.linalg.cholesky(torch.linalg.inv(information / inflation + torch.diag(belief)))
         return found.x, metric, found.d, Q, noise, inflation
 
