@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from samrl.core import lie
 from samrl.model.physics import Physics
 from samrl.model.scene import Params, Scene, State, compile_mjcf
 
@@ -114,3 +115,23 @@ def test_a_rounded_rim_is_where_it_should_be_and_pushes_along_its_normal(degrees
             assert not push.any()
         else:
             assert torch.allclose(push / push.norm(), n, atol=1e-6) and float(push.norm()) > 10
+
+
+def test_a_rounded_box_rolls_over_its_edge_as_round_as_it_is() -> None:
+    """A box with rounded edges on a plane touches it where balls in its corners do."""
+    xml = """<mujoco><option timestep="1e-3"/><worldbody><geom name="p" type="plane" size="1 1 .1"/><body name="b" pos="0 0 .3">
+      <freejoint/><inertial pos="0 0 0" mass=".3" diaginertia="5e-4 5e-4 5e-4"/>{geoms}</body></worldbody>
+      <custom>{notes}</custom></mujoco>"""
+    corners = [(x, y, z) for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)]
+    balls = "".join(f'<geom type="sphere" size=".008" pos="{x * 0.042} {y * 0.042} {z * 0.042}"/>' for x, y, z in corners)
+    box = '<geom name="b" type="box" size=".05 .05 .05"/>'
+    note = '<numeric name="samrl_rim/b" data=".008"/>'
+    ends = []
+    for text in (xml.format(geoms=balls, notes=""), xml.format(geoms=box, notes=note), xml.format(geoms=box, notes="")):
+        scene, params, state = compile_mjcf(text, torch.float64)
+        q = torch.tensor([0, 0, 0.09, *lie.quat_from_matrix(lie.exp_so3(torch.tensor([0.5, 0.4, 0.1])))], dtype=torch.float64)
+        qd = torch.tensor([0.3, 0.1, -0.5, 1.0, 2.0, 0.0], dtype=torch.float64)
+        physics = Physics(scene)
+        ends.append(physics.step(params, State(q, qd), torch.zeros(6, dtype=torch.float64), substeps=150).q)
+    rounded = (ends[0] - ends[1]).abs().max()
+    assert rounded < 1e-6 < 1e-3 < (ends[1] - ends[2]).abs().max()

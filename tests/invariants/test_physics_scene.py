@@ -84,8 +84,12 @@ def test_a_cylinder_with_rounded_rims() -> None:
     scene, params, _ = compile_mjcf(mjcf(rim.format(".004"), geom='type="cylinder" size=".06 .005"'))
     assert scene.geom_type[0] == DISC
     assert torch.allclose(params.geom_size[0, :3], torch.tensor([0.06, 0.005, 0.004]))
-    for geom, radius in (('type="box" size=".1 .1 .1"', ".01"), ('type="cylinder" size=".06 .005"', ".006")):
-        with pytest.raises(SceneError, match="only a cylinder has rims"):
+    for geom, radius in (
+        ('type="sphere" size=".1"', ".01"),
+        ('type="box" size=".1 .1 .1"', ".2"),
+        ('type="cylinder" size=".06 .005"', ".006"),
+    ):
+        with pytest.raises(SceneError, match="only cylinders and boxes have rims"):
             compile_mjcf(mjcf(rim.format(radius), geom=geom))
 
 

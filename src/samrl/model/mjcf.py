@@ -4,7 +4,8 @@ Added to MJCF through `<custom>`:
 
 * `<numeric name="samrl_hole/GEOM" data="radius depth chamfer"/>` turns the box GEOM into a block with a hole along its +z
   from the middle of its top [m]. MuJoCo itself, and the inertia that it works out, keep the full box.
-* `<numeric name="samrl_rim/GEOM" data="radius"/>` rounds the rims of the cylinder GEOM [m]. MuJoCo keeps the sharp cylinder.
+* `<numeric name="samrl_rim/GEOM" data="radius"/>` rounds the rims of the cylinder GEOM, or the edges of the box GEOM where these
+  touch something [m]; a box is drawn, and felt by points of others, with sharp edges. MuJoCo keeps both sharp.
 * `<numeric name="samrl_contact/GEOM" data="stiffness damping"/>`: contact of GEOM, stiffness in N/m a point, damping in s/m.
 
 A geom of type "mesh" is drawn as its triangles, each flat and in the geom's colour, and is felt in contact as their convex hull,
@@ -201,9 +202,13 @@ def _geoms(mj: Any, last: dict[int, int]) -> dict[str, Any]:
         kinds[g], size[g, 3:] = BLOCK_WITH_HOLE, values
     for name, values in _numerics(mj, _RIM).items():
         g = _noted(names, name, values, 1, _RIM)
-        if kinds[g] != CYLINDER or not 0 < values[0] <= min(size[g, :2]):
-            raise SceneError(f"'{_RIM}{name}': only a cylinder has rims, of a radius up to its own and its half length.")
-        kinds[g], size[g, 2] = DISC, values[0]
+        lengths = {CYLINDER: 2, BOX: 3}.get(int(kinds[g]), 0)
+        if not lengths or not 0 < values[0] <= min(size[g, :lengths]):
+            raise SceneError(f"'{_RIM}{name}': only cylinders and boxes have rims, of a radius up to their least half-length.")
+        if kinds[g] == BOX:
+            size[g, 3] = values[0]
+        else:
+            kinds[g], size[g, 2] = DISC, values[0]
     for name, values in _numerics(mj, _CONTACT).items():
         contact[_noted(names, name, values, 2, _CONTACT)] = values
     params = {

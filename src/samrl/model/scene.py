@@ -103,9 +103,9 @@ class Params:
             set-point that is given at each step.
         gravity: (3) [m/s²].
         geom_p: (ng, 3), geom_R: (ng, 3, 3) pose in the link's frame; geom_size: (ng, 6) MuJoCo's sizes (half-lengths and
-            radii [m]); for a block with a hole: half x, y, z, hole radius, hole depth, chamfer (hole along +z from top); for a
-            disc, a cylinder with a rounded rim: radius, half length, radius of the rounding; for a mesh the factors on its
-            vertices along x, y, z, 1 as the file has it.
+            radii [m]), for a box a radius of its edges after them; for a block with a hole: half x, y, z, hole radius, hole
+            depth, chamfer (hole along +z from top); for a disc, a cylinder with a rounded rim: radius, half length, radius of
+            the rounding; for a mesh the factors on its vertices along x, y, z, 1 as the file has it.
         friction: (ng) sliding friction; contact_stiffness: (ng) [N/m] and contact_damping: (ng) [s/m]
             (Hunt-Crossley's factor on the penetration speed) per contact point.
         color: (ng, 3) in [0, 1].

@@ -20,6 +20,12 @@ def _circle(count: int, radius: np.ndarray, z: np.ndarray) -> list[np.ndarray]:
     return [np.stack([np.cos(a) * radius, np.sin(a) * radius, z, _ZERO]) for a in angles]
 
 
+def _box() -> list[np.ndarray]:
+    """Balls as large as the rounding of its edges, which touch the faces from within."""
+    inset = lambda p: np.stack([p[a] - np.sign(p[a][a]) * _UNIT[3] for a in range(3)] + [_UNIT[3]])  # noqa: E731
+    return [inset(p) for p in _box_points()]
+
+
 def _box_points(heights: tuple[int, ...] = (-1, 0, 1)) -> list[np.ndarray]:
     """Corners, middles of edges and of faces of a box, at heights -1, 0, 1 (times the half-length)."""
     grid = [(x, y, z) for x in (-1, 0, 1) for y in (-1, 0, 1) for z in heights if (x, y, z) != (0, 0, 0)]
@@ -62,7 +68,7 @@ _MAKERS = {
     CAPSULE: _capsule,
     CYLINDER: _cylinder,
     DISC: _disc,
-    BOX: _box_points,
+    BOX: _box,
     BLOCK_WITH_HOLE: _block_with_hole,
 }
 

@@ -76,9 +76,9 @@ def projected(problem: Problem, x: Tensor, d: Tensor | None) -> tuple[Tensor, Te
 
 
 def inflation(information: Tensor, score: Tensor, belief: Tensor) -> float:
-    """Mean ratio, over directions that motion tells, of the variance between windows of their scores (W, P) to that of independent
-    residuals (the magnitude adjustment of composite likelihoods: Pauli, Racugno and Ventura 2011); 1 where it is no larger than
-    so few windows would have it by chance."""
+    """Mean ratio, over directions that motion tells, of the variance between windows of their scores (W, P) to that of
+    independent residuals (the magnitude adjustment of composite likelihoods: Pauli, Racugno and Ventura 2011); 1 where it is no
+    larger than so few windows would have it by chance."""
     values, vectors = _told(information, belief)
     told = values > _TOLD
     if not bool(told.any()):
