@@ -128,7 +128,7 @@ def test_a_rounded_box_rolls_over_its_edge_as_round_as_it_is() -> None:
     note = '<numeric name="samrl_rim/b" data=".008"/>'
     ends = []
     for text in (xml.format(geoms=balls, notes=""), xml.format(geoms=box, notes=note), xml.format(geoms=box, notes="")):
-        scene, params, state = compile_mjcf(text, torch.float64)
+        scene, params, _ = compile_mjcf(text, torch.float64)
         q = torch.tensor([0, 0, 0.09, *lie.quat_from_matrix(lie.exp_so3(torch.tensor([0.5, 0.4, 0.1])))], dtype=torch.float64)
         qd = torch.tensor([0.3, 0.1, -0.5, 1.0, 2.0, 0.0], dtype=torch.float64)
         physics = Physics(scene)

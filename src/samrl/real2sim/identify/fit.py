@@ -58,8 +58,8 @@ class _Trail:
 
 def fit(
     problem: Problem, x0: Tensor, *, method: str = "levenberg-marquardt", epochs: int = 80, share: float = 0.5,
-    starts: bool = False, centre: Tensor | None = None, robust: bool = True, rate: float = 0.05, batch: int = 32, seed: int = 0,
-    report: Callable[[str], None] | None = None,
+    starts: bool = False, centre: Tensor | None = None, robust: bool = True, rate: float = 0.05, batch: int = 32,
+    width: float | None = None, seed: int = 0, report: Callable[[str], None] | None = None,
 ) -> Estimate:  # fmt: skip
     """Search from x0 (P) for what explains the windows best.
 
@@ -71,7 +71,8 @@ def fit(
             stays near it (Levenberg-Marquardt only, as the next two).
         starts: look for the windows' starts too.
         robust: weigh down what fits badly.
-        rate, batch, seed: of Adam: learning rate at first (it falls to a hundredth), windows a step, order.
+        rate, batch, width, seed: of Adam: learning rate at first (it falls to a hundredth), windows a step, size beyond which a
+            sample's residual counts by its size and not by its square, order.
         report: told about each pass.
 
     Raises: SamrlError where x0 predicts nothing finite.
@@ -81,7 +82,7 @@ def fit(
     if method == "adam":
         if starts:
             raise SamrlError("Adam takes starts as they were read; levenberg-marquardt can look for them.")
-        x, d = _adam(problem, x0, epochs, rate, batch, seed, trail), None
+        x, d = _adam(problem, x0, epochs, rate, batch, width, seed, trail), None
     elif method == "levenberg-marquardt":
         x, d = _levenberg_marquardt(problem, x0, x0 if centre is None else centre, epochs, share, starts, robust, trail)
     else:
@@ -94,7 +95,9 @@ def fit(
     return Estimate(x, d, _width(r), torch.stack(trail.x), trail.losses, time.perf_counter() - began, message)
 
 
-def _adam(problem: Problem, x0: Tensor, epochs: int, rate: float, batch: int, seed: int, trail: _Trail) -> Tensor:
+def _adam(
+    problem: Problem, x0: Tensor, epochs: int, rate: float, batch: int, width: float | None, seed: int, trail: _Trail
+) -> Tensor:
     """Mean squared residual (Heiden et al., Eq. 1) over a few windows at a time, by Adam (Kingma and Ba 2015)."""
     x = x0.detach().clone().requires_grad_()
     parts, size = _batches(problem, batch, seed), len(problem.windows)
@@ -106,7 +109,7 @@ def _adam(problem: Problem, x0: Tensor, epochs: int, rate: float, batch: int, se
         squares = 0.0
         for part in parts():
             optimizer.zero_grad()
-            r, x.grad = _calm_gradient(part, x.detach())
+            r, x.grad = _calm_gradient(part, x.detach(), width)
             optimizer.step()
             schedule.step()
             squares += r * len(part.windows)
@@ -114,11 +117,13 @@ def _adam(problem: Problem, x0: Tensor, epochs: int, rate: float, batch: int, se
     return x.detach()
 
 
-def _calm_gradient(problem: Problem, x: Tensor) -> tuple[float, Tensor]:
-    """Mean squared residual, and its gradient (P) with that of each window cut to the median's length: where motion is chaotic or
-    meets things, a few windows have gradients that are as large as they are useless."""
+def _calm_gradient(problem: Problem, x: Tensor, width: float | None = None) -> tuple[float, Tensor]:
+    """Mean squared residual (of residuals beyond `width`, their size: Charbonnier et al. 1994), and its gradient (P) with
+    that of each window cut to the median's length: where motion is chaotic or meets things, a few windows have gradients that
+    are as large as they are useless."""
     xs = x.expand(len(problem.windows), -1).clone().requires_grad_()
-    losses = problem.residuals_apart(xs).square().mean((1, 2))
+    squares = problem.residuals_apart(xs).square().mean(2)
+    losses = (squares if width is None else 2 * width**2 * ((1 + squares / width**2).sqrt() - 1)).mean(1)
     (each,) = torch.autograd.grad(losses.sum(), xs)
     length = each.norm(dim=1, keepdim=True).clamp_min(1e-300)
     return float(losses.detach().mean()), (each * (length.median() / length).clamp(max=1.0)).mean(0)
