@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import warp as wp
 
+import samrl.model  # noqa: F401  (starts Warp, and keeps it from talking of drivers)
 from samrl.real2sim import ray_kernels
 from samrl.real2sim.scan import Scan
 from samrl.real2sim.tsdf import Surface
