@@ -151,7 +151,7 @@ def motion(arrays: Mapping[str, np.ndarray]) -> bytes:
                     ax.plot(t, y, style, color=color, linewidth=1.4, markersize=4, label=label)
             row[0].set_ylabel(f"{names[i]} [{unit}]")
         for ax, name in zip(axes[0], windows, strict=True):
-            ax.set_title(name.rpartition("/")[2], fontsize=7)
+            ax.set_title(name.rpartition(":")[2], fontsize=7)
         for ax in axes[-1]:
             ax.set_xlabel("time [s]")
         figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
@@ -173,8 +173,8 @@ def kernels(learned: Mapping[str, np.ndarray], most: int = 6) -> bytes:
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(8.4, 1.9 * rows), layout="constrained")
         axes = figure.subplots(rows, 2, squeeze=False).ravel()
-        axes[0].plot(learned["losses"], color="#475569", linewidth=1.2)
-        axes[0].set(title="loss", xlabel="epoch", yscale="symlog")
+        axes[0].plot(learned["losses"] / seen, color="#475569", linewidth=1.2)
+        axes[0].set(title="loss by windows that had come", xlabel="epoch")
         for ax, i in zip(axes[1:], range(len(labels)), strict=False):
             for k, color in zip(range(means.shape[1]), COLORS, strict=False):
                 m, s = means[:, k, i], spread[:, k, i]
