@@ -130,6 +130,11 @@ CASES = {
         <body><freejoint/><geom type="box" size=".05 .04 .02" mass=".2" friction=".4"/></body>"""),
         BODY + CONTACT, IN_CONTACT, q=(0, 0, 0.02, *STILL), qd=(0.8, 0.3, 0, 0, 0, 1.0),
     ),
+    "box lands on a corner and slides": Case(
+        mjcf("""<geom type="plane" size="1 1 .1" friction=".3"/><body><freejoint/>
+        <geom type="box" size=".05 .04 .02" mass=".2" friction=".3" pos=".003 -.002 .001"/></body>""", timestep=0.001),
+        BODY + CONTACT, IN_CONTACT, q=(0, 0, 0.042, 0.96, 0.2, -0.15, 0.1), qd=(0.8, 0.3, -0.6, 1, -2, 3), substeps=12,
+    ),
     "ball rolls on a plane": Case(
         mjcf("""<geom type="plane" size="1 1 .1" friction=".5"/>
         <body><freejoint/><geom type="sphere" size=".02" mass=".05" friction=".5"/></body>"""),

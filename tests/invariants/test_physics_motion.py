@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 
 import pytest
@@ -20,6 +21,14 @@ PUSHED = """<mujoco><option timestep=".002"/><worldbody><geom type="plane" size=
 ON_TOP = """<mujoco><option timestep=".002"/><worldbody><geom type="plane" size="1 1 .1"/>
   <body><freejoint/><geom type="box" size=".05 .05 .02" mass=".1"/></body>
   <body><freejoint/><geom type="cylinder" size=".04 .004" mass=".06"/></body></worldbody></mujoco>"""
+CUBE = """<mujoco><option timestep="{h}"/><worldbody><geom type="plane" size="1 1 .1" friction="{friction}"/><body><freejoint/>
+  <geom type="box" size=".05 .05 .05" mass=".4" friction="{friction}"/></body></worldbody></mujoco>"""
+LEANING = """<mujoco><option timestep="{h}"/><worldbody><geom type="plane" size="1 1 .1" friction=".5"/>
+  <geom type="plane" size="1 1 .1" euler="0 90 0" friction=".5"/>
+  <body><freejoint/><geom type="capsule" size=".01 .2" mass=".3" friction=".5"/></body></worldbody></mujoco>"""
+STACK = """<mujoco><option timestep="{h}"/><worldbody><geom type="plane" size="1 1 .1" friction=".3"/>
+  <body><freejoint/><geom type="box" size=".05 .05 .02" mass=".1" friction=".3"/></body>
+  <body><freejoint/><geom type="box" size=".05 .05 .02" mass=".2" friction=".9"/></body></worldbody></mujoco>"""
 IN_HOLE = """<mujoco><option timestep=".002"/><custom><numeric name="samrl_hole/b" data=".00825 .04 {chamfer}"/></custom>
   <worldbody><geom name="b" type="box" size=".05 .05 .03"/><body pos="0 0 {z}"><joint type="slide" axis="1 0 0"/>
   <joint type="slide" axis="0 0 1"/><geom type="cylinder" size=".008 .04" mass=".06"/></body></worldbody></mujoco>"""
@@ -28,6 +37,7 @@ ARM = """<mujoco><option timestep=".002"/><worldbody><geom type="plane" size="1 
     <geom type="box" size=".1 .02 .02" pos=".1 0 0"/>
     <body pos=".2 0 0"><joint axis="0 1 0" stiffness="50" damping="2" armature=".1" range="-1 .5" limited="true"/>
       <geom type="capsule" size=".02 .1" pos=".1 0 0"/></body></body></worldbody></mujoco>"""
+STILL = (1, 0, 0, 0)
 
 
 def zeros(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
@@ -90,6 +100,47 @@ def test_friction_stops_a_sliding_box_as_coulomb_says() -> None:
     expected = 0.5**2 / (2 * 0.5 * 9.81)
     assert float(end.q[-1, 0]) == pytest.approx(expected, rel=0.02)
     assert abs(float(end.qd[-1, 0])) < 1e-3
+
+
+def thrown(h: float, friction: float, turn: tuple[float, ...], speed: tuple[float, ...]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Velocity (3) of a cube that is thrown on the ground at `speed`, and what the ground has given to it, until it has left."""
+    scene, params, _ = compile_mjcf(CUBE.format(h=h, friction=friction), torch.float64)
+    one = torch.ones_like(params.contact_stiffness)
+    params = params.replace(contact_stiffness=5e4 * one, contact_damping=2.4 * one)
+    w, x, y, z = (a / math.hypot(*turn) for a in turn)
+    up = abs(2 * (x * z - w * y)) + abs(2 * (y * z + w * x)) + abs(1 - 2 * (x * x + y * y))
+    q, qd = (torch.tensor(a, dtype=torch.float64) for a in ((0, 0, 0.05 * up + 0.002, w, x, y, z), speed))
+    time = 0.0096
+    end = Physics(scene).step(params, State(q, qd), 0 * qd, substeps=round(time / h)).qd
+    return end[:3], (end - qd)[:3] - time * params.gravity
+
+
+@pytest.mark.parametrize("friction", [0.2, 0.5])
+@pytest.mark.parametrize("turn", [(0.95, 0.1, 0.05, 0.3), (0.9, 0.3, -0.2, 0.25), (0.85, -0.3, 0.35, 0.1)])
+def test_an_impact_has_its_own_friction_at_any_step(turn: tuple[float, ...], friction: float) -> None:
+    speed = (2.0, 0.0, -0.9, 3.0, -4.0, 2.0)
+    (coarse, given), (fine, also) = (thrown(h, friction, turn, speed) for h in (8e-4, 2e-4))
+    for push in (given, also):
+        assert push[:2].norm() <= 1.01 * friction * push[2], "friction is within its cone"
+    assert (coarse[:2] - fine[:2]).norm() < 0.03 * fine[:2].norm()
+
+
+@pytest.mark.parametrize("h", [0.0005, 0.002])
+def test_a_rod_leans_on_a_wall(h: float) -> None:
+    """Where friction is what presses it on, so that no normal force would be right without it."""
+    slope = math.radians(65.0)
+    turn = (slope - math.pi / 2) / 2
+    place = [0.01 + 0.2 * math.cos(slope), 0.0, 0.01 + 0.2 * math.sin(slope)]
+    end = roll(LEANING.format(h=h), [*place, math.cos(turn), 0.0, math.sin(turn), 0.0], substeps=round(0.01 / h))
+    assert abs(float(end.q[-1, 0]) - place[0]) < 1.5e-3, "it creeps for a second"
+
+
+@pytest.mark.parametrize("h", [0.0005, 0.002])
+def test_a_stack_slides_as_one(h: float) -> None:
+    """The lower box feels the weight of both."""
+    end = roll(STACK.format(h=h), [0, 0, 0.02, *STILL, 0, 0, 0.06, *STILL], [0.5, 0, 0, 0, 0, 0] * 2, substeps=round(0.01 / h))
+    expected = 0.5**2 / (2 * 0.3 * 9.81)
+    assert end.q[-1, [0, 7]].tolist() == pytest.approx([expected] * 2, rel=0.06)
 
 
 @pytest.mark.parametrize("chamfer", [0.0, 0.003])

@@ -25,8 +25,8 @@ LEAVES = {
 }  # fmt: skip
 """Differentiable arrays of the kernels' Model and the type of their elements."""
 
-_LINK_VECTORS: tuple[str, ...] = ("p", "arm", "w", "v", "cw", "cv", "torque", "force", "aw", "av", "bw", "bv")
-_LINK_MATRICES: tuple[str, ...] = ("R", "Gww", "Gwv", "Gvv")
+_LINK_VECTORS: tuple[str, ...] = ("p", "arm", "w", "v", "cw", "cv", "bw", "bv")
+_WRENCH_VECTORS, _WRENCH_MATRICES = ("torque", "force", "aw", "av"), ("Gww", "Gwv", "Gvv")
 _DOF_VECTORS, _DOF_REALS = ("Sw", "Sv"), ("drive", "extra", "residual", "qdd")
 _PLAIN_LINK_VECTORS, _PLAIN_LINK_MATRICES = ("pw", "pv", "xw", "xv", "rw", "rv"), ("Iww", "Iwv", "Ivv")
 _PLAIN_DOF_VECTORS, _PLAIN_DOF_REALS = ("Uw", "Uv"), ("inv_D", "u")
@@ -64,6 +64,7 @@ class Structure:
 
     def __init__(self, layout: Layout, constants: Constants, dtype: torch.dtype, device: str) -> None:
         self.dtype, self.device, self.capacity, self.passes = dtype, device, layout.capacity, layout.passes
+        self.floating = layout.floating
         self.types = types = precision.load(dtype, "types")
         self.nl, self.nv, self.ng = len(layout.ints["parent"]), len(layout.reals["limit_low"]), len(layout.geoms)
         self._fields: dict[str, Any] = {
@@ -103,10 +104,12 @@ class Workspace:
         t = self.types
         real, vec3, mat33 = t.real, t.vec3, t.mat33
         remembered = m.capacity if m.passes else 0
+        waiting, columns = (4 * m.capacity, m.nl * (1 + t.ROUNDS)) if m.floating else (0, m.nl)
         for names, width, dtype in (
-            (_LINK_VECTORS, m.nl, vec3), (_LINK_MATRICES, m.nl, mat33), (_DOF_VECTORS, m.nv, vec3),
+            (_LINK_VECTORS, m.nl, vec3), (("R",), m.nl, mat33), (_DOF_VECTORS, m.nv, vec3),
             (_DOF_REALS, m.nv, real), (("gR",), m.ng, mat33), (("gp",), m.ng, vec3),
             (("cF", "cf", "cl"), remembered, vec3), (("cK",), remembered, mat33),
+            (("wait",), waiting, vec3), (_WRENCH_VECTORS, columns, vec3), (_WRENCH_MATRICES, columns, mat33),
         ):  # fmt: skip
             for name in names:
                 self._new(name, width, dtype, self.reverse)
@@ -146,6 +149,7 @@ class Launcher:
 
     def __init__(self, layout: Layout, constants: Constants, threads: int | None, device: str) -> None:
         self.layout, self.constants, self.device = layout, constants, device
+        self.part = "floating" if layout.floating else "rollout"  # the kernel's module
         on_cpu = not wp.get_device(device).is_cuda
         self.threads = launches.threads(threads) if on_cpu else 1
         self._structures: dict[torch.dtype, Structure] = {}
@@ -155,7 +159,7 @@ class Launcher:
 
     def load_ahead(self, dtype: torch.dtype) -> None:
         """Begin to load the kernels for numbers of `dtype`."""
-        parts = ("rollout", "rollout"), ("kinematics", "forward_kinematics")
+        parts = (self.part, "rollout"), ("kinematics", "forward_kinematics")
         load_ahead([getattr(precision.load(dtype, module), name) for module, name in parts], self.device)
 
     def structure(self, dtype: torch.dtype) -> Structure:
@@ -203,7 +207,7 @@ class Launcher:
         """q̈ (E, nv) at q (E, nq), qd (E, nv) under ref, tau (1, E, nv)."""
         work = self.take(q.shape[0], False, q.dtype)
         real = work.types.real
-        kernel = precision.load(q.dtype, "rollout").rollout
+        kernel = precision.load(q.dtype, self.part).rollout
         load(kernel, self.device)
         arrays = [torch.stack([q, q]), torch.stack([qd, qd]), ref, tau]
         work.bind(leaves, {}, slice(None))
@@ -219,7 +223,7 @@ class Launcher:
         the arrays, those of the leaves), go back instead and add to them."""
         q = arrays[0]
         steps, size = q.shape[0] - 1, q.shape[1]
-        kernel = precision.load(q.dtype, "rollout").rollout
+        kernel = precision.load(q.dtype, self.part).rollout
         load(kernel, self.device)
         reverse = gradients is not None
         array_grads, leaf_grads = gradients if reverse else ((None,) * len(arrays), {})

@@ -22,7 +22,8 @@ class Layout:
         template: (points, 4, 6) surface points, see points.py.
         pairs: (np, 2) pairs that may touch; a probe is the points of one geom against another geom.
         ints, reals: arrays by their names in the kernels' Model.
-        capacity: most contacts that an environment can have at once; passes: see kernels/solve.py.
+        capacity: most contacts that an environment can have at once; passes: see kernels/solve.py;
+            floating: whether bodies float alone, see kernels/grip.py.
     """
 
     geoms: np.ndarray
@@ -33,6 +34,7 @@ class Layout:
     reals: dict[str, np.ndarray]
     capacity: int
     passes: int
+    floating: bool
 
 
 def moving_links(scene: Scene) -> np.ndarray:
@@ -60,15 +62,16 @@ def make_layout(scene: Scene) -> Layout:
     probe = np.asarray(probes, dtype=int).reshape(-1, 3)
     ends = links[probe[:, :2]].reshape(-1, 2)
     follower, leader, passes = _roles(scene, ends, moves)
+    lone, probe_lone = _alone(scene, ends, follower)
     low, high = _limits(scene)
     sides = [hulls.get(n, Hull.none()) for n in range(len(geoms))]
     ints = {
         "hull_first": np.cumsum([0] + [len(hull.offsets) for hull in sides]),
         "parent": scene.parent, "joint_type": scene.joint_type, "q_adr": scene.q_adr, "v_adr": scene.v_adr,
-        "nd": scene.nd, "moves": moves, "geom_link": links, "geom_type": kinds,
+        "nd": scene.nd, "moves": moves + lone.astype(int), "geom_link": links, "geom_type": kinds,
         "probe_geom": probe[:, 0], "probe_shape": probe[:, 1], "probe_pair": probe[:, 2],
         "probe_follower": follower, "probe_leader": leader, "probe_first": first[probe[:, 0]],
-        "probe_last": first[probe[:, 0] + 1],
+        "probe_last": first[probe[:, 0] + 1], "probe_lone": probe_lone,
     }  # fmt: skip
     reals = {
         "hull_normal": np.concatenate([np.zeros((0, 3)), *(hull.normals for hull in sides)]),
@@ -85,6 +88,7 @@ def make_layout(scene: Scene) -> Layout:
         reals=reals,
         capacity=int(counts[probe[:, 0]].sum()),
         passes=passes,
+        floating=bool(lone.any()),
     )
 
 
@@ -116,6 +120,15 @@ def _roles(scene: Scene, ends: np.ndarray, moves: np.ndarray) -> tuple[np.ndarra
         return max((1 + storeys(x) for x in above.get(r, ())), default=0)
 
     return follower, leader, max((storeys(r) for r in above), default=0)
+
+
+def _alone(scene: Scene, ends: np.ndarray, follower: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(nl) bool: links in contact that float in the world with nothing on them; (probes) such a link if it takes the contact's
+    implicit term, or -1."""
+    parent, link = np.asarray(scene.parent), np.arange(len(scene.parent))
+    lone = (np.asarray(scene.joint_type) == FREE) & (parent == 0) & ~np.isin(link, parent) & np.isin(link, ends)
+    owner = np.where(follower >= 0, follower, np.where(lone[ends], ends, -1).max(1, initial=-1))
+    return lone, np.where(lone[owner], owner, -1)
 
 
 def _probes(pair: int, a: int, b: int, kinds: np.ndarray) -> list[tuple[int, int, int]]:

@@ -24,7 +24,7 @@ _suffix = {torch.float32: "", torch.float64: "64"}
 
 
 def load(dtype: torch.dtype, part: str) -> ModuleType:
-    """Module `part` of the kernels ("types", "rollout", "kinematics") for numbers of `dtype`."""
+    """Module `part` of the kernels ("types", "rollout", "floating", "kinematics") for numbers of `dtype`."""
     if dtype not in _suffix:
         raise SamrlError(f"physics computes in float32 or float64; the state is {dtype}.")
     name = f"{__package__}.kernels{_suffix[dtype]}"

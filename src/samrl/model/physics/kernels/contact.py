@@ -17,9 +17,9 @@ its own acceleration (the block-diagonal bound of [[K, -K], [-K, K]]): right at 
 import warp as wp
 
 from .distance import distance, gap, normal
+from .grip import clear_contact, foresee, push, settle, viscosity, yielding
 from .hulls import distance_hull, gap_hull
-from .rotations import cross_columns, rows_cross
-from .types import MESH, Model, Scratch, mat33, real, vec3
+from .types import MESH, ROUNDS, Model, Scratch, mat33, real, vec3
 
 
 @wp.func
@@ -121,18 +121,6 @@ def adj_find_contacts(m: Model, s: Scratch, e: int):
 
 
 @wp.func
-def push(s: Scratch, e: int, i: int, r: vec3, F: vec3, K: mat33):
-    """Add a force F [N] at r [m] from link i's origin that falls by K times the point's acceleration. The solver counts
-    accelerations from free fall, so F holds the share -K·gravity."""
-    Y = cross_columns(r, K)
-    wp.atomic_add(s.force, e, i, F)
-    wp.atomic_add(s.torque, e, i, wp.cross(r, F))
-    wp.atomic_add(s.Gvv, e, i, K)
-    wp.atomic_add(s.Gwv, e, i, Y)
-    wp.atomic_add(s.Gww, e, i, -rows_cross(Y, r))
-
-
-@wp.func
 def remember(s: Scratch, e: int, c: int, F: vec3, K: mat33, follower: vec3, leader: vec3):
     """Keep what the reaction on the leader is made of."""
     s.cF[e, c] = F
@@ -142,8 +130,38 @@ def remember(s: Scratch, e: int, c: int, F: vec3, K: mat33, follower: vec3, lead
 
 
 @wp.func
-def touch(m: Model, s: Scratch, e: int, c: int):
+def exert(m: Model, s: Scratch, e: int, c: int, n: vec3, place: vec3, vt: vec3, fn: real, along: real, grip: real):
     """Force of the c-th listed contact on both bodies, equal and opposite at the same place."""
+    b = s.contact_probe[e, c]
+    ia = m.geom_link[m.probe_geom[b]]
+    ib = m.geom_link[m.probe_shape[b]]
+    ra = place - s.p[e, ia]
+    rb = place - s.p[e, ib]
+    viscous = viscosity(m.pair_friction[e, m.probe_pair[b]], grip, vt, m.slip_speed)
+    K = yielding(n, along, m.implicit * m.probe_gain[b] * m.h * viscous)
+    F = n * fn - vt * viscous
+    g = m.gravity[e]
+    if m.probe_follower[b] == ia:
+        remember(s, e, c, F - K * g, K, ra, rb)
+        push(s, e, ia, ra, F - K * g, K)
+    elif m.probe_follower[b] == ib:
+        remember(s, e, c, -F - K * g, K, rb, ra)
+        push(s, e, ib, rb, -F - K * g, K)
+    else:
+        if m.moves[ia] > 0:
+            push(s, e, ia, ra, F - K * g, K)
+        if m.moves[ib] > 0:
+            push(s, e, ib, rb, -F - K * g, K)
+
+
+@wp.func_replay(exert)
+def replay_exert(m: Model, s: Scratch, e: int, c: int, n: vec3, place: vec3, vt: vec3, fn: real, along: real, grip: real):
+    pass
+
+
+@wp.func
+def meet(m: Model, s: Scratch, e: int, c: int):
+    """The c-th listed contact: exert its force, or keep what it is made of where its friction must wait (see grip.py)."""
     j = s.contact_point[e, c]
     b = s.contact_probe[e, c]
     gs = m.probe_shape[b]
@@ -171,28 +189,32 @@ def touch(m: Model, s: Scratch, e: int, c: int):
     spring = k * ramp(ahead, m.contact_width)
     u = real(1.0) - m.pair_damping[e, pair] * vn
     root = wp.sqrt(u * u + real(1.0e-3))
-    fn = spring * real(0.5) * (u + root)  # never pulls
-    viscous = m.pair_friction[e, pair] * fn / wp.sqrt(wp.dot(vt, vt) + m.slip_speed * m.slip_speed)
-
     stiff = m.h * k * ramp_slope(ahead, m.contact_width) * real(0.5) * (u + root)
     damp = spring * m.pair_damping[e, pair] * real(0.5) * (real(1.0) + u / root)
-    scale = m.implicit * m.probe_gain[b] * m.h
-    along = scale * (stiff + damp)
-    across = scale * viscous
-    K = wp.outer(n, n) * (along - across) + wp.identity(n=3, dtype=real) * across
-    F = n * fn - vt * viscous
-    g = m.gravity[e]
-    if m.probe_follower[b] == ia:
-        remember(s, e, c, F - K * g, K, ra, rb)
-        push(s, e, ia, ra, F - K * g, K)
-    elif m.probe_follower[b] == ib:
-        remember(s, e, c, -F - K * g, K, rb, ra)
-        push(s, e, ib, rb, -F - K * g, K)
+    fn = spring * real(0.5) * (u + root)  # never pulls
+    along = m.implicit * m.probe_gain[b] * m.h * (stiff + damp)
+    if m.probe_lone[b] >= 0:
+        s.wait[e, 4 * c] = n
+        s.wait[e, 4 * c + 1] = place
+        s.wait[e, 4 * c + 2] = vt
+        s.wait[e, 4 * c + 3] = vec3(fn, along, real(0.0))
     else:
-        if m.moves[ia] == 1:
-            push(s, e, ia, ra, F - K * g, K)
-        if m.moves[ib] == 1:
-            push(s, e, ib, rb, -F - K * g, K)
+        exert(m, s, e, c, n, place, vt, fn, along, fn)
+
+
+@wp.func_replay(meet)
+def replay_meet(m: Model, s: Scratch, e: int, c: int):
+    pass
+
+
+@wp.func
+def touch(m: Model, s: Scratch, e: int, c: int):
+    """Exert the c-th contact's force if it has waited."""
+    b = s.contact_probe[e, c]
+    if m.probe_lone[b] >= 0:
+        grip = foresee(m, s, e, c, b, ROUNDS)
+        fn = s.wait[e, 4 * c + 3]
+        exert(m, s, e, c, s.wait[e, 4 * c], s.wait[e, 4 * c + 1], s.wait[e, 4 * c + 2], fn[0], fn[1], grip)
 
 
 @wp.func_replay(touch)
@@ -202,12 +224,17 @@ def replay_touch(m: Model, s: Scratch, e: int, c: int):
 
 @wp.func
 def touch_all(m: Model, s: Scratch, e: int):
-    """Contact wrenches of all links."""
+    """Contact wrenches of all links, but for those that wait."""
     for i in range(1, m.nl):
-        s.force[e, i] = vec3()
-        s.torque[e, i] = vec3()
-        s.Gww[e, i] = mat33()
-        s.Gwv[e, i] = mat33()
-        s.Gvv[e, i] = mat33()
+        clear_contact(s, e, i)
+    for c in range(s.n_contacts[e]):
+        meet(m, s, e, c)
+
+
+@wp.func
+def touch_rest(m: Model, s: Scratch, e: int):
+    """Contact wrenches that had to wait."""
+    for r in range(ROUNDS):
+        settle(m, s, e, r)
     for c in range(s.n_contacts[e]):
         touch(m, s, e, c)

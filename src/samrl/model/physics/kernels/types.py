@@ -37,6 +37,9 @@ MESH = wp.constant(7)
 BLOCK_WITH_HOLE = wp.constant(100)
 DISC = wp.constant(101)
 
+ALONE = wp.constant(2)  # what moves, and floats in the world with no other link on it
+ROUNDS = wp.constant(2)  # of looking ahead for the normal forces that bound friction; see grip.py
+
 
 @wp.struct
 class Model:
@@ -59,7 +62,7 @@ class Model:
     q_adr: Ints
     v_adr: Ints
     nd: Ints
-    moves: Ints  # (nl) 1 where the link can move at all
+    moves: Ints  # (nl) 1 where the link can move at all, ALONE where it floats with nothing on it
     axis: Vectors  # in the link's frame
     q0: Reals
     gravcomp: Reals
@@ -75,6 +78,7 @@ class Model:
     probe_gain: Reals  # 2 where both bodies move, else 1; see contact.py
     probe_follower: Ints  # link that takes the implicit term while the other takes the reaction, or -1
     probe_leader: Ints  # that other link
+    probe_lone: Ints  # link that floats alone, if it takes the implicit term of this contact, or -1
     passes: int  # rounds until every reaction is known: how deep bodies that follow each other are stacked
     hull_first: Ints  # (ng + 1) where the sides of each geom begin; only meshes have any
     hull_normal: Vectors  # (sides) a side is normal · x / size = offset, in the geom's frame; see hulls.py
@@ -116,6 +120,7 @@ class Scratch:
     Sv: Vectors2  # ... linear part
     gR: Matrices2  # (E, ng) geom axes in the world
     gp: Vectors2  # geom origin [m]
+    # with bodies that float alone, contact and acceleration have ROUNDS · nl more columns, one for each round; see grip.py
     torque: Vectors2  # (E, nl) contact torque about the origin [N m]
     force: Vectors2  # contact force [N]
     Gww: Matrices2  # inertia-like change of the contact wrench with the link's acceleration
@@ -123,6 +128,8 @@ class Scratch:
     Gvv: Matrices2
     drive: Reals2  # (E, nv) joint forces known at the start of the step [N m or N]
     extra: Reals2  # armature and what the implicit joint forces add to it [kg m² or kg]
+    wait: Vectors2  # (E, 4 · capacity) of contacts that wait for grip.py: normal, place [m], sliding velocity [m/s], and (normal
+    # force before the bodies accelerate [N], by how much it falls with the acceleration along the normal [kg], 0)
     cF: Vectors2  # (E, capacity) force on the follower of a contact before it accelerates [N]
     cK: Matrices2  # ... by how much it falls with the acceleration of the contact point [kg]
     cf: Vectors2  # follower's origin -> contact point [m]
