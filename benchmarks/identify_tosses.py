@@ -33,7 +33,7 @@ HERE = Path(__file__).parents[1] / "examples" / "identify"
 WORDS = ("friction:cube", "contact-stiffness:cube", "contact-damping:cube", "sizes:cube", "inertias:cube")
 STEP, GRAVITY, HALF, MASS, INERTIA = 1 / 148, 9.81, 0.0524, 0.37, 8.1e-4
 SUBSTEP = STEP / 8
-STAGES = ((45, 40, 0.1, 0.004), (90, 20, 0.03, 0.015))  # samples of a window, epochs, learning rate, width [m]
+STAGES = ((45, 25, 0.1, 0.004), (90, 40, 0.06, 0.015))  # samples of a window, epochs, learning rate, width [m]
 WORLDS = {"defaults": (None, None), "nominal, .02 s": (0.18, 0.02), "nominal, .004 s": (0.18, 0.004)}
 CORNERS = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)]) * HALF
 
