@@ -200,7 +200,7 @@ def identify(
         stride: seconds from one window to the next (default: --window).
         substep: longest step of the engine [s].
         method: levenberg-marquardt, or adam, as in the paper.
-        starts: estimate where each window starts, or read it from the data.
+        starts: estimate where each window starts, or read it from the data (adam always reads).
         epochs: passes over all windows at most.
         share: how far off the scene's numbers are believed to be; what motion does not tell stays near them.
         off: begin the search up to this share away from the scene's numbers, at random.

@@ -241,3 +241,12 @@ def test_the_length_of_a_real_pendulum() -> None:
     assert float(free.values(found.x)[at]) == pytest.approx(0.17272, rel=0.01)
     assert float((told.high - told.low)[at]) < 0.002 and len(told.words) == 3
     assert told.noise < 1e-3 and len(found.losses) <= 81
+
+
+def test_a_rounded_cube_is_written_with_its_size() -> None:
+    scene, params, _ = compile_mjcf(EXAMPLES / "cube.xml", torch.float64)
+    found = Free(scene, params, ["sizes:cube", "contact-stiffness:cube", "friction:cube"])
+    larger = found.put(found.start + 0.2)
+    again = compile_mjcf(write_scene(EXAMPLES / "cube.xml", scene, larger), torch.float64)[1]
+    for name in ("geom_size", "contact_stiffness", "friction"):
+        assert torch.allclose(getattr(again, name), getattr(larger, name), rtol=1e-4), name

@@ -98,7 +98,8 @@ class Angles:
 
 
 class Ball:
-    """The quaternion wxyz of a ball joint: where the link's centre of mass points, and one direction across it if it spins."""
+    """The quaternion wxyz of a ball joint, of which where the link's centre of mass points is compared (Heiden et al., Eq. 1); a
+    spin about that does not count."""
 
     def __init__(self, scene: Scene, params: Params, joint: str, columns: Columns) -> None:
         self.columns, self.rates = columns.angles[joint], columns.rates.get(joint)

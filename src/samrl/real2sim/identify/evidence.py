@@ -29,7 +29,7 @@ class Evidence:
         low, high: (P) ends of the intervals that hold each number with probability SHARE, in its units.
         information: (P, P) Fisher information of the motion on x, for independent residuals of size `noise`.
         inflation: how many times larger the variances are than independent residuals would make them.
-        null: (k, P) directions in x that the motion does not tell, each with largest entry 1; words: a sentence about each.
+        null: (k, P) directions in x that the motion does not tell; words: a sentence about each.
         noise: standard deviation of a residual.
     """
 

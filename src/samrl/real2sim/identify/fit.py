@@ -65,8 +65,7 @@ def fit(
 
     Args:
         epochs: passes over all windows at most. A pass of Levenberg-Marquardt tries one step; where it takes it, it also needs
-        the
-            derivatives there.
+            the derivatives there.
         share: the centre (x0 where it is not given) is believed to be within this share of the truth: what motion does not tell
             stays near it (Levenberg-Marquardt only, as the next two).
         starts: look for the windows' starts too.
@@ -222,7 +221,7 @@ class _Search:
 def _weights(r: Tensor) -> Tensor:
     """Less for windows (W, N, m) that are worse than the median: what a model lacks comes in stretches (Cauchy's weights)."""
     size = r.square().mean((1, 2), keepdim=True).sqrt()
-    return ((1 + (size / size.median()).square()) ** -0.5).expand_as(r)
+    return ((1 + (size / size.median().clamp_min(_FLOOR)).square()) ** -0.5).expand_as(r)
 
 
 def _first(problem: Problem, x: Tensor, d: Tensor | None) -> float:

@@ -63,6 +63,9 @@ def _put_geom(spec: Any, name: str, values: dict[str, np.ndarray], g: int) -> No
     friction = np.array(geom.friction)
     friction[0] = values["friction"][g]
     geom.friction = friction
+    rim = next((n for n in spec.numerics if n.name == f"samrl_rim/{name}"), None)
+    if rim is not None and geom.type == mujoco.mjtGeom.mjGEOM_BOX:
+        rim.data = [values["geom_size"][g, 3]]
     contact = [values["contact_stiffness"][g], values["contact_damping"][g]]
     label = f"samrl_contact/{name}"
     told = next((n for n in spec.numerics if n.name == label), None)
