@@ -1,8 +1,9 @@
 """How often a mixture's 90 % region holds the truth: random three-link pendulums, simulated.
 
     python benchmarks/identify_coverage.py --count 400 --seed 10000
+    python benchmarks/identify_coverage.py --scene examples/identify/rod_and_wheel.xml --fit link-lengths com-distances
 
-Each system is examples/identify/triple_pendulum.xml with what is free (--fit) drawn from what is believed of it (normal, half
+Each system is the scene, examples/identify/triple_pendulum.xml where none is given, with what is free (--fit) drawn from what is believed of it (normal, half
 the deviation of `--share .5`); eight windows of ten samples, .4 s, from random states, with noise of 2 mrad on headings.
 Windows come one group after the other over half of the epochs (online). Prints each system's line, then the share whose region
 holds the truth with its 95 % interval (Wilson), how far means are off, and with com-distances free as well how the mixture's
@@ -28,21 +29,21 @@ from samrl.real2sim.identify.problem import Problem
 from samrl.real2sim.identify.windows import Windows
 
 SCENE = Path(__file__).parents[1] / "examples" / "identify" / "triple_pendulum.xml"
-COLUMNS = {"time": 0.04, "angles": {"joint1": "a", "joint2": "b", "joint3": "c"}}
 
 
-def system(seed: int, words: list[str], count: int = 8, noise: float = 2e-3) -> tuple[Problem, Tensor]:
+def system(seed: int, words: list[str], file: Path = SCENE, count: int = 8, noise: float = 2e-3) -> tuple[Problem, Tensor]:
     """A problem and its truth (P)."""
-    scene, params, _ = compile_mjcf(SCENE, torch.float64)
+    scene, params, _ = compile_mjcf(file, torch.float64)
     free, generator = Free(scene, params, words), torch.Generator().manual_seed(seed)
     draw = lambda *shape: torch.randn(*shape, generator=generator, dtype=torch.float64)  # noqa: E731
     truth = free.start + 0.5 * free.deviations(0.5) * draw(len(free))
-    q, qd = draw(count, 3), 2 * draw(count, 3)
-    blank = torch.zeros(count, 11, 6, dtype=torch.float64)
+    q, qd = draw(count, scene.nq), 2 * draw(count, scene.nv)
+    blank = torch.zeros(count, 11, 2 * scene.nq, dtype=torch.float64)
+    columns = make_columns({"time": 0.04, "angles": {name: name for name in scene.joint_names if name}}, "the script")
     windows = Windows(q, qd, blank, 0.04, np.arange(count), ("simulated",) * count, np.zeros(count), True)
-    problem = Problem(free, make_channels(scene, params, make_columns(COLUMNS, "the script")), windows, substep=2e-3)
+    problem = Problem(free, make_channels(scene, params, columns), windows, substep=2e-3)
     with torch.no_grad():
-        z = problem.residuals(truth, torch.zeros(count, 6, dtype=torch.float64))
+        z = problem.residuals(truth, torch.zeros(count, 2 * scene.nv, dtype=torch.float64))
     return problem.on(replace(windows, target=z + noise * draw(*z.shape))), truth
 
 
@@ -66,6 +67,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--count", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--scene", type=Path, default=SCENE, help="of hinges in a row")
     parser.add_argument("--fit", nargs="+", default=["link-lengths"])
     parser.add_argument("--kernels", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=120)
@@ -74,12 +76,16 @@ def main() -> None:
     torch.set_num_threads(1)
     held, off = [], []
     for seed in range(given.seed, given.seed + given.count):
-        problem, truth = system(seed, given.fit)
+        problem, truth = system(seed, given.fit, given.scene)
         settings = mixture.Settings(kernels=given.kernels, epochs=given.epochs, online=given.online, seed=seed)
         learned = mixture.learn(problem, problem.free.start, settings)
         held.append(bool(learned.mixture.holds(truth, 0.9, torch.Generator().manual_seed(seed))))
         off.append(float((learned.mixture.mean() - truth).abs().max()))
-        words = "" if len(truth) < 4 else "axis {:.1f} degrees off, {:.0f} times longer".format(*axis(problem, learned))
+        words = (
+            ""
+            if "com-distances" not in given.fit
+            else "axis {:.1f} degrees off, {:.0f} times longer".format(*axis(problem, learned))
+        )
         print(
             f"{seed}: held {held[-1]}, off {off[-1]:.4f}, noise {learned.noise:.5f}, {learned.seconds:.1f} s {words}", flush=True
         )
