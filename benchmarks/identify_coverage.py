@@ -3,12 +3,12 @@
     python benchmarks/identify_coverage.py --count 400 --seed 10000
     python benchmarks/identify_coverage.py --scene examples/identify/rod_and_wheel.xml --fit link-lengths com-distances
 
-Each system is the scene, examples/identify/triple_pendulum.xml where none is given, with what is free (--fit) drawn from what is believed of it (normal, half
-the deviation of `--share .5`); eight windows of ten samples, .4 s, from random states, with noise of 2 mrad on headings.
-Windows come one group after the other over half of the epochs (online). Prints each system's line, then the share whose region
-holds the truth with its 95 % interval (Wilson), how far means are off, and with com-distances free as well how the mixture's
-longest axis lies to the direction that the Fisher information tells least. All of it is simulated; truth and model are the same
-engine at the same steps."""
+Each system is the scene (examples/identify/triple_pendulum.xml where none is given) with what is free (--fit) drawn from what is
+believed of it (normal, half the deviation of `--share .5`); eight windows of ten samples, .4 s, from random states, with noise
+of 2 mrad on headings. Windows come one group after the other over half of the epochs (online). Prints each system's line, then
+the share whose region holds the truth with its 95 % interval (Wilson), how far means are off, and with com-distances free as well
+how the mixture's longest axis lies to the direction that the Fisher information tells least. All of it is simulated; truth and
+model are the same engine at the same steps."""
 
 from __future__ import annotations
 
