@@ -170,7 +170,7 @@ def main() -> None:
     parser.add_argument("scene", choices=CASES)
     parser.add_argument("--count", type=int, default=20, help="scenes")
     parser.add_argument("--seed", type=int, default=0, help="the first scene's")
-    parser.add_argument("--looks", type=int, default=6)
+    parser.add_argument("--looks", type=int, default=4)
     parser.add_argument("--angle", type=float, default=10.0, help="the rough axis is off by [degrees]")
     parser.add_argument("--place", type=float, default=0.02, help="and by [m] across itself")
     parser.add_argument("--shape", type=float, default=0.0005, help="half-lengths are off by at most [m]")

@@ -97,10 +97,10 @@ class Looks:
 
 
 class JointProblem:
-    """Residuals of the masked images (SAM-RL Eq. 2: masks, depth and colour of the body, as `losses.MaskedImage` has them) as a
-    function of x: the coordinate of each opening [m or rad]; what the joint's line is `moved` by; and, where the furniture may stand
-    elsewhere, how far it is translated [m] and turned [rad] about its frame's origin, in the world's axes (lie.retract). Then the
-    depth of the furniture counts, too, wherever it is seen in the crops, and how far it is from where it was thought.
+    """Residuals of the masked images (SAM-RL Eq. 2: masks, depth, colour of the body, as `losses.MaskedImage` has them) as a
+    function of x: the coordinate of each opening [m or rad]; what the joint's line is `moved` by; and, where the furniture may
+    stand elsewhere, how far it is translated [m] and turned [rad] about its frame's origin, in the world's axes (lie.retract).
+    Then the depth of the furniture counts, too, wherever it is seen in the crops, and how far it is from where it was thought.
 
     Args:
         doubt: standard deviations of the furniture's place [m] and turn [rad], None where it stands as the model says.

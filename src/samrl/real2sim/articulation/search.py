@@ -15,6 +15,7 @@ from torch import Tensor
 from samrl.real2sim.articulation.joint import Joint
 from samrl.real2sim.articulation.problem import JointProblem, Looks, Model
 
+COARSE, FINE = 1e-4, 1e-5  # relative decrease of the squares at which a descent ends, and the last one
 FINER = 4  # times as many states are tried on a line that has been found
 
 
@@ -61,7 +62,8 @@ def find(
     best = min((_descend(start, free_axis, s) for start in starts), key=lambda f: f.loss)
     best = min(best, _descend(_reopened(best, s), free_axis, s), key=lambda f: f.loss)
     for looks, cap in zip(levels[1:], s.caps[1:], strict=True):
-        best = _descend(Found(best.problem.other(looks=looks, cap=cap), best.x, best.loss), free_axis, s)
+        finer = Found(best.problem.other(looks=looks, cap=cap), best.x, best.loss)
+        best = _descend(finer, free_axis, s, FINE if looks is levels[-1] else COARSE)
     return best
 
 
@@ -119,7 +121,7 @@ def free_numbers(problem: JointProblem, free_axis: bool) -> np.ndarray:
     return free
 
 
-def _descend(start: Found, free_axis: bool, s: ArticulationSettings) -> Found:
+def _descend(start: Found, free_axis: bool, s: ArticulationSettings, ftol: float = COARSE) -> Found:
     """Robust least squares from a start (SciPy's trust region), its line written into the joint."""
     problem, x, free = start.problem, start.x.copy(), free_numbers(start.problem, free_axis)
 
@@ -130,7 +132,7 @@ def _descend(start: Found, free_axis: bool, s: ArticulationSettings) -> Found:
 
     x[free] = least_squares(
         lambda part: problem.vector(full(part)), x[free], lambda part: problem.jacobian(full(part), free), loss="soft_l1",
-        f_scale=problem.scale, x_scale="jac", max_nfev=s.passes, ftol=1e-5, xtol=1e-6,
+        f_scale=problem.scale, x_scale="jac", max_nfev=s.passes, ftol=ftol, xtol=1e-6,
     ).x  # fmt: skip
     moved = problem.other(joint=problem.joint.at(torch.as_tensor(x[problem.line])))
     x[problem.line] = 0.0
