@@ -1,5 +1,6 @@
 """Joints found from looks in a world that is not the twin."""
 
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -9,9 +10,11 @@ import numpy as np
 import pytest
 import torch
 
+from samrl import cli
 from samrl.core.camera import Camera, viewpoint
 from samrl.core.errors import ImageError, SamrlError, SceneError, UnknownNameError
 from samrl.core.types import RGBD
+from samrl.real2sim.articulation.files import write_looks
 from samrl.real2sim.articulation.fit import fit_articulation
 from samrl.real2sim.articulation.joint import joint_of, likely_joints
 from samrl.real2sim.articulation.problem import JointProblem, Looks, Model
@@ -171,3 +174,20 @@ def test_likely_joints_are_those_of_the_box() -> None:
     assert len(hinges) == 12 and len(likely_joints(model.scene, model.params, "lid", "slide")) == 3
     back = [j for j in hinges if abs(j.axis[1]) == 1 and abs(j.point[0] + 0.122) < 1e-6 and abs(j.point[2] + 0.008) < 1e-6]
     assert len(back) == 1
+
+
+def test_from_files_to_a_scene(lid, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    looks, states = lid
+    write_looks(tmp_path / "looks", looks, "lid")
+    scene = tmp_path / "chest.xml"
+    scene.write_text(changed(CHEST, "lid_hinge", (0.0, -1.0, 0.0)))
+    out = tmp_path / "found.xml"
+    assert cli.main(f"articulate {scene} {tmp_path / 'looks'} --body lid --known --out {out}".split()) == 0
+    last = capsys.readouterr().out.splitlines()[2]
+    assert last.startswith("frame-000002: ") and float(last.split()[1]) == pytest.approx(math.degrees(states[2]), abs=0.7)
+    record = json.loads(out.with_suffix(".json").read_text())
+    assert record["kind"] == "hinge" and np.abs(np.degrees(record["state"] - states)).max() < 0.7
+    assert mujoco.MjModel.from_xml_string(out.read_text()).joint("lid_hinge").range[1] == pytest.approx(1.9)
+    (tmp_path / "looks" / "frame-000001.lid.png").unlink()
+    assert cli.main(f"articulate {scene} {tmp_path / 'looks'} --body lid --out {out}".split()) == 1
+    assert "frame-000001.lid.png is not there" in capsys.readouterr().err
