@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import mujoco
@@ -94,6 +94,12 @@ def turn_of(rng: np.random.Generator) -> np.ndarray:
     return v / np.linalg.norm(v)
 
 
+def with_wide_mask(look: RGBD, body: str, grown: int) -> RGBD:
+    """The look with the body's mask so many pixels wider."""
+    mask = ndimage.binary_dilation(look.masks[body] > 0.5, iterations=grown) if grown else look.masks[body]
+    return replace(look, masks={body: mask.astype(np.float32)})
+
+
 def looks_at(case: Case, text: str, seed: int, args: argparse.Namespace) -> tuple[list[RGBD], np.ndarray]:
     """Looks, and the true states [m or rad]."""
     rng, truth = np.random.default_rng([seed, 77]), mujoco.MjModel.from_xml_string(text)
@@ -105,7 +111,8 @@ def looks_at(case: Case, text: str, seed: int, args: argparse.Namespace) -> tupl
         world.put({case.joint: q})
         place = (torch.tensor(x) for x in (rng.uniform(-0.7, 0.7), rng.uniform(0.35, 0.9), rng.uniform(0.8, 1.1)))
         focus = torch.as_tensor(np.array(case.focus) + rng.uniform(-0.05, 0.05, 3))
-        looks.append(world.look(Camera.from_fov(*SIZE, FOV, viewpoint(focus, *(x.double() for x in place))), (case.body,)))
+        look = world.look(Camera.from_fov(*SIZE, FOV, viewpoint(focus, *(x.double() for x in place))), (case.body,))
+        looks.append(with_wide_mask(look, case.body, args.grown))
     world.close()
     return looks, states
 
@@ -174,10 +181,11 @@ def main() -> None:
     parser.add_argument("--angle", type=float, default=10.0, help="the rough axis is off by [degrees]")
     parser.add_argument("--place", type=float, default=0.02, help="and by [m] across itself")
     parser.add_argument("--shape", type=float, default=0.0005, help="half-lengths are off by at most [m]")
-    parser.add_argument("--settings", default="nominal", help="of the sensor and the light")
+    parser.add_argument("--settings", default="nominal", help="of the sensor, the light and the calibration")
     parser.add_argument("--unknown", action="store_true", help="the rough model has no joint")
     parser.add_argument("--known", action="store_true", help="the rough model's axis is right")
     parser.add_argument("--base", type=float, default=0.0, help="the furniture stands elsewhere by [m], turned by this / .3 m")
+    parser.add_argument("--grown", type=int, default=0, help="masks are so many pixels too wide all around")
     parser.add_argument("--picture", type=Path, help="a PNG of the first scene, before (red) and after (green)")
     parser.add_argument("--out", type=Path, help="a file that gets a line a scene")
     args = parser.parse_args()

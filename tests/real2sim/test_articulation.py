@@ -154,6 +154,8 @@ def test_what_cannot_be_done_is_said(drawer) -> None:
     looks, _ = drawer
     with pytest.raises(UnknownNameError, match="drawer"):
         fit_articulation(CABINET, "drawr", looks)
+    with pytest.raises(UnknownNameError, match="lid_hinge"):
+        fit_articulation(CHEST, "chest", looks, others={"lid_hing": 0.1})
     with pytest.raises(SamrlError, match="without a gap"):
         fit_articulation(CABINET, "drawer", looks, opening=(0, 2, 2))
     with pytest.raises(SamrlError, match="kinds are slide, hinge"):
@@ -191,3 +193,9 @@ def test_from_files_to_a_scene(lid, tmp_path: Path, capsys: pytest.CaptureFixtur
     (tmp_path / "looks" / "frame-000001.lid.png").unlink()
     assert cli.main(f"articulate {scene} {tmp_path / 'looks'} --body lid --out {out}".split()) == 1
     assert "frame-000001.lid.png is not there" in capsys.readouterr().err
+
+
+def test_other_joints_are_where_they_are_said_to_be() -> None:
+    model = Model.of(CHEST, "chest", {"lid_hinge": 0.5})
+    X_WB = model.X_WL[model.scene.link("lid")]
+    assert float(X_WB[2, 0]) == pytest.approx(math.sin(0.5), abs=1e-5)  # R_WB x, upwards

@@ -17,6 +17,7 @@ from samrl.worlds.picture import Lighting, Part, belongs, make_renderer
 from samrl.worlds.sensor import PADDING, SensorNoise
 from samrl.worlds.settings import Settings
 from samrl.worlds.shapes import mesh_of
+from samrl.worlds.simulated import hand_eye_error
 
 _NEAR, _FAR = 0.03, 8.0  # of what is drawn [m]
 _SIZES = {"plane": 2, "sphere": 1, "capsule": 2, "cylinder": 2, "box": 3}  # how many numbers a shape has
@@ -27,7 +28,7 @@ class PosedWorld:
 
     Args:
         mjcf: the true scene's text.
-        settings: of the sensor and the light, see settings.yaml.
+        settings: of the sensor, the light and the camera's calibration, see settings.yaml.
         seed: of both.
         focus: (3) point that shadows are computed around [m].
 
@@ -40,7 +41,9 @@ class PosedWorld:
         except ValueError as error:
             raise SceneError(f"the scene does not compile; MuJoCo says: {' '.join(str(error).split())}.") from error
         self._data = mujoco.MjData(self._model)
-        lighting = Lighting.draw(settings.light, np.random.default_rng([seed, 4]))
+        rng = np.random.default_rng([seed, 4])
+        lighting = Lighting.draw(settings.light, rng)
+        self._X_CT = hand_eye_error(settings.hand_eye, rng).numpy()
         self._renderer = make_renderer([self._part(g) for g in range(self._model.ngeom)], lighting, focus)
         self._noise, self._exposures = SensorNoise(settings.sensor, seed), 0
 
@@ -63,11 +66,12 @@ class PosedWorld:
         return out
 
     def look(self, camera: Camera, bodies: tuple[str, ...]) -> RGBD:
-        """One exposure by an unbatched camera; masks of the bodies, each with all that hangs on it."""
+        """One exposure by an unbatched camera, which stands where it says but for its calibration's error; masks of the bodies,
+        each with all that hangs on it."""
         self._renderer.place(self.poses())
         pad, size = PADDING, (camera.width + 2 * PADDING, camera.height + 2 * PADDING)
         K, X_WC = (np.asarray(x, float) for x in (camera.K, camera.X_WC))
-        picture = self._renderer.render(K, X_WC, -pad, -pad, *size, _NEAR, _FAR)
+        picture = self._renderer.render(K, X_WC @ self._X_CT, -pad, -pad, *size, _NEAR, _FAR)
         color, depth, valid = self._noise.exposure(self._exposures).apply(picture, 0, 0)
         self._exposures += 1
         part = picture.part[pad:-pad, pad:-pad]

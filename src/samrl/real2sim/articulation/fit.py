@@ -124,8 +124,9 @@ def _estimate(
     X_WB = base @ model.X_WL[model.links[0]].double()
     kind = joint.kind if len(losses) == 1 else f"{joint.kind} ({' against '.join(f'{k} {v:.3f}' for k, v in losses.items())})"
     unit, word = (1e3, "mm") if joint.kind == "slide" else (math.degrees(1), "degrees")
-    message = f"'{model.body}' moves by a {kind}; states within {unit * std[:n].max():.2g} {word}"
-    message += f", the axis within {math.degrees(angle):.2g} degrees." if free_axis else "."
+    message = f"'{model.body}' moves by a {kind}; states to {unit * std[:n].max():.2g} {word}"
+    message += f", the axis to {math.degrees(angle):.2g} degrees" if free_axis else ""
+    message += " (standard deviations, if the bodies have the model's shapes)."
     return JointEstimate(
         model.body, joint.kind, found.x[:n] + zero, std[:n], joint.axis.numpy(), joint.point.numpy(),
         (X_WB[:3, :3] @ joint.axis).numpy(), lie.transform(X_WB, joint.point[None])[0].numpy(), angle, place, covariance,
