@@ -154,6 +154,8 @@ def test_what_cannot_be_done_is_said(drawer) -> None:
     looks, _ = drawer
     with pytest.raises(UnknownNameError, match="drawer"):
         fit_articulation(CABINET, "drawr", looks)
+    with pytest.raises(SceneError, match="the world itself"):
+        fit_articulation(CABINET, "world", looks)
     with pytest.raises(UnknownNameError, match="lid_hinge"):
         fit_articulation(CHEST, "chest", looks, others={"lid_hing": 0.1})
     with pytest.raises(SamrlError, match="without a gap"):

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from samrl.core import lie
 from samrl.core.camera import Camera
-from samrl.core.errors import ImageError, SamrlError, UnknownNameError
+from samrl.core.errors import ImageError, SamrlError, SceneError, UnknownNameError
 from samrl.core.types import RGBD
 from samrl.model.physics import Physics
 from samrl.model.render import Renderer
@@ -57,6 +57,8 @@ class Model:
                 raise SamrlError(f"joint '{name}' is no hinge or slide; only these can be given a coordinate.")
             q[int(scene.q_adr[i])] = value
         first = root = scene.link(body)
+        if first == 0:
+            raise SceneError(f"'{body}' is the world itself; the body of a drawer or a lid would do.")
         while scene.parent[root] > 0:
             root = int(scene.parent[root])
         links, base = ([i for i in range(r, len(scene.parent)) if _hangs(scene, i, r)] for r in (first, root))
