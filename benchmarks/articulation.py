@@ -43,23 +43,28 @@ STATE_OFF = {"slide": 0.05, "hinge": math.radians(30)}  # of the picture's rough
 
 @dataclass(frozen=True)
 class Case:
-    """A scene's joint, the body that it moves, and what cameras look at [m]."""
+    """A scene's joint, the body that it moves, what cameras look at [m], and where in the body a hand would hold it."""
 
     joint: str
     body: str
     kind: str
     focus: tuple[float, float, float]
+    grip: tuple[float, float, float]
 
 
 CASES = {
-    "cabinet": Case("drawer_slide", "drawer", "slide", (0.1, 0.0, 0.3)),
-    "chest": Case("lid_hinge", "lid", "hinge", (0.0, 0.0, 0.18)),
+    "cabinet": Case("drawer_slide", "drawer", "slide", (0.1, 0.0, 0.3), (0.04, 0.02, 0.01)),
+    "chest": Case("lid_hinge", "lid", "hinge", (0.0, 0.0, 0.18), (0.11, 0.02, 0.02)),
 }
 
 
-def true_scene(text: str, rng: np.random.Generator, shape: float) -> str:
-    """The world's scene: half-lengths off by up to `shape` [m], a colour a body, and a little of it a solid."""
-    spec, colors = mujoco.MjSpec.from_string(text), {}
+def true_scene(text: str, case: Case, rng: np.random.Generator, args: argparse.Namespace) -> str:
+    """The world's scene: half-lengths off by up to --shape, a colour a body, and a little of it a solid; perhaps a hand."""
+    spec, colors, shape = mujoco.MjSpec.from_string(text), {}, args.shape
+    if args.hand:
+        hand = spec.body(case.body).add_body(name="hand", pos=case.grip)
+        hand.add_geom(type=mujoco.mjtGeom.mjGEOM_BOX, size=[0.04, 0.035, 0.02], pos=[0.03, 0, 0])
+        hand.add_geom(type=mujoco.mjtGeom.mjGEOM_CAPSULE, size=[0.035, 0.12, 0], fromto=[0.08, 0, 0, 0.28, 0.05, 0.1])
     for geom in spec.geoms:
         size = np.array(geom.size)
         if geom.type != mujoco.mjtGeom.mjGEOM_PLANE:
@@ -94,16 +99,17 @@ def turn_of(rng: np.random.Generator) -> np.ndarray:
     return v / np.linalg.norm(v)
 
 
-def with_wide_mask(look: RGBD, body: str, grown: int) -> RGBD:
-    """The look with the body's mask so many pixels wider."""
-    mask = ndimage.binary_dilation(look.masks[body] > 0.5, iterations=grown) if grown else look.masks[body]
+def with_mask(look: RGBD, body: str, grown: int) -> RGBD:
+    """The look with the body's mask alone: without the hand that hangs on it, and so many pixels wider."""
+    mask = (look.masks[body] > 0.5) & (look.masks.get("hand", np.zeros(())) < 0.5)
+    mask = ndimage.binary_dilation(mask, iterations=grown) if grown else mask
     return replace(look, masks={body: mask.astype(np.float32)})
 
 
 def looks_at(case: Case, text: str, seed: int, args: argparse.Namespace) -> tuple[list[RGBD], np.ndarray]:
     """Looks, and the true states [m or rad]."""
     rng, truth = np.random.default_rng([seed, 77]), mujoco.MjModel.from_xml_string(text)
-    world = PosedWorld(true_scene(text, rng, args.shape), world_settings.load(args.settings), seed, np.array(case.focus))
+    world = PosedWorld(true_scene(text, case, rng, args), world_settings.load(args.settings), seed, np.array(case.focus))
     share = (np.arange(args.looks) + rng.uniform(0.1, 0.9, args.looks)) / args.looks
     states = rng.permutation(0.1 + 0.8 * share) * truth.joint(case.joint).range[1]
     looks = []
@@ -111,8 +117,9 @@ def looks_at(case: Case, text: str, seed: int, args: argparse.Namespace) -> tupl
         world.put({case.joint: q})
         place = (torch.tensor(x) for x in (rng.uniform(-0.7, 0.7), rng.uniform(0.35, 0.9), rng.uniform(0.8, 1.1)))
         focus = torch.as_tensor(np.array(case.focus) + rng.uniform(-0.05, 0.05, 3))
-        look = world.look(Camera.from_fov(*SIZE, FOV, viewpoint(focus, *(x.double() for x in place))), (case.body,))
-        looks.append(with_wide_mask(look, case.body, args.grown))
+        camera = Camera.from_fov(*SIZE, FOV, viewpoint(focus, *(x.double() for x in place)))
+        look = world.look(camera, (case.body, "hand") if args.hand else (case.body,))
+        looks.append(with_mask(look, case.body, args.grown))
     world.close()
     return looks, states
 
@@ -185,6 +192,7 @@ def main() -> None:
     parser.add_argument("--unknown", action="store_true", help="the rough model has no joint")
     parser.add_argument("--known", action="store_true", help="the rough model's axis is right")
     parser.add_argument("--base", type=float, default=0.0, help="the furniture stands elsewhere by [m], turned by this / .3 m")
+    parser.add_argument("--hand", action="store_true", help="a hand and a forearm hide the handle; the model has none")
     parser.add_argument("--grown", type=int, default=0, help="masks are so many pixels too wide all around")
     parser.add_argument("--picture", type=Path, help="a PNG of the first scene, before (red) and after (green)")
     parser.add_argument("--out", type=Path, help="a file that gets a line a scene")

@@ -92,7 +92,7 @@ def fit_articulation(
     kind = min(found, key=lambda k: found[k].loss * (SIMPLER if k == "slide" else 1.0))
     losses = {k: f.loss for k, f in found.items()}
     zero = float(model.scene.q0[model.links[0]]) if rough and rough.kind == kind else 0.0
-    return _estimate(model, found[kind], losses, zero, free_axis, s, time.perf_counter() - began)
+    return _estimate(model, found[kind], losses, zero, free_axis, time.perf_counter() - began)
 
 
 def _checked(
@@ -113,7 +113,7 @@ def _checked(
 
 
 def _estimate(
-    model: Model, found: Found, losses: dict[str, float], zero: float, free_axis: bool, s: ArticulationSettings, seconds: float
+    model: Model, found: Found, losses: dict[str, float], zero: float, free_axis: bool, seconds: float
 ) -> JointEstimate:
     """What was found, in words and numbers; zero: the coordinate of the body at rest."""
     problem, joint, n = found.problem, found.problem.joint, found.problem.openings
