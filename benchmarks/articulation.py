@@ -193,12 +193,14 @@ def main() -> None:
     parser.add_argument("--known", action="store_true", help="the rough model's axis is right")
     parser.add_argument("--base", type=float, default=0.0, help="the furniture stands elsewhere by [m], turned by this / .3 m")
     parser.add_argument("--hand", action="store_true", help="a hand and a forearm hide the handle; the model has none")
+    parser.add_argument("--clearance", type=float, help="what is seen so far in front of the body hides it [m]")
     parser.add_argument("--grown", type=int, default=0, help="masks are so many pixels too wide all around")
     parser.add_argument("--picture", type=Path, help="a PNG of the first scene, before (red) and after (green)")
     parser.add_argument("--out", type=Path, help="a file that gets a line a scene")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    settings = ArticulationSettings(doubt_base=(args.base, args.base / 0.3) if args.base else None)
+    base = (args.base, args.base / 0.3) if args.base else None
+    settings = ArticulationSettings(doubt_base=base, clearance=args.clearance)
     case, text, rows = CASES[args.scene], (SCENES / f"{args.scene}.xml").read_text(), []
     for seed in range(args.seed, args.seed + args.count):
         rng = np.random.default_rng([seed, 78])

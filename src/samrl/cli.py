@@ -360,6 +360,7 @@ def articulate(
     doubt: Annotated[tuple[float, float], tyro.conf.arg(metavar="DEGREES METRES")] = (12.0, 0.025),
     doubt_base: Annotated[tuple[float, float] | None, tyro.conf.arg(metavar="DEGREES METRES", help_behavior_hint="")] = None,
     opening: Annotated[tuple[int, ...], tyro.conf.arg(metavar="I", help_behavior_hint="")] = (),
+    clearance: MaybeNumber = None,
     depth_scale: float = 1000.0,
 ) -> int:
     """Find how far a drawer, door or lid is open in each look, and the axis that it moves along or about.
@@ -374,11 +375,15 @@ def articulate(
         doubt: how far the scene's axis may be off.
         doubt_base: standard deviations of where the furniture stands (default: as the scene has it).
         opening: for each look which opening it shows, 0, 0, 1, ... (default: each look has its own).
+        clearance: what is seen so many metres in front of the body, and is none of it, hides it, such as a hand; .015 would do
+            (default: nothing does).
         depth_scale: units of the depth images to a metre.
     """
     if out.suffix != ".xml":
         raise UsageError(f"--out {out} is no MJCF file; a name that ends in .xml would do.")
-    _above_zero(depth_scale=depth_scale, doubt=min(doubt), doubt_base=None if doubt_base is None else min(doubt_base))
+    _above_zero(
+        depth_scale=depth_scale, clearance=clearance, doubt=min(doubt), doubt_base=None if doubt_base is None else min(doubt_base)
+    )
     import math
 
     from samrl.real2sim.articulation import files
@@ -388,7 +393,7 @@ def articulate(
 
     turned = lambda pair: (pair[1], math.radians(pair[0]))  # noqa: E731
     base = None if doubt_base is None else turned(doubt_base)
-    settings = ArticulationSettings(math.radians(doubt[0]), doubt[1], base)
+    settings = ArticulationSettings(math.radians(doubt[0]), doubt[1], base, clearance=clearance)
     given, kinds = files.read_looks(looks, body, depth_scale), (kind,) if kind else ()
     found = fit_articulation(
         scene, body, list(given.values()), kinds=kinds, opening=opening or None, free_axis=not known, settings=settings

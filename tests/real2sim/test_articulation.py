@@ -99,6 +99,17 @@ def test_one_look_tells_the_state_of_a_known_joint(lid) -> None:
     assert degrees_between(found.axis_B, (0, -1, 0)) < 1e-6
 
 
+def test_something_before_the_body_hides_it(lid) -> None:
+    looks, states = lid
+    mask = looks[1].masks["lid"]
+    right = (mask > 0) & (np.arange(mask.shape[1]) > np.median(np.nonzero(mask)[1]))
+    near = np.where(right, np.float32(0.5), looks[1].depth)
+    look = replace(looks[1], depth=near, valid=looks[1].valid | right, masks={"lid": np.where(right, np.float32(0), mask)})
+    found = fit_articulation(CHEST, "lid", [look], free_axis=False, settings=replace(QUICK, clearance=0.015))
+    blind = fit_articulation(CHEST, "lid", [look], free_axis=False, settings=QUICK)
+    assert abs(math.degrees(found.state[0] - states[1])) < 0.7 and found.loss < 0.5 * blind.loss
+
+
 def test_looks_at_one_opening_share_their_state(drawer) -> None:
     looks, states = drawer
     found = fit_articulation(

@@ -108,15 +108,16 @@ class JointProblem:
         doubt: standard deviations of the furniture's place [m] and turn [rad], None where it stands as the model says.
         cap: differences of depth beyond it count as it [m].
         robust: residuals beyond it count by their size, not by their square (a mask goes from 0 to 1).
+        clearance: what is seen so far in front of the body [m], and is not the body, hides it; None: nothing does.
         per_meter: of depth, beside a mask; color: weight of the three channels together.
     """
 
     def __init__(
         self, model: Model, looks: Looks, joint: Joint, doubt: tuple[float, float] | None = None, *, cap: float = 0.02,
-        robust: float = 0.1, per_meter: float = 40.0, color: float = 1.0,
+        robust: float = 0.1, clearance: float | None = None, per_meter: float = 40.0, color: float = 1.0,
     ) -> None:  # fmt: skip
         self.model, self.looks, self.joint, self.doubt = model, looks, joint, doubt
-        self.cap, self.robust, self.per_meter, self.color = cap, robust, per_meter, color
+        self.cap, self.robust, self.clearance, self.per_meter, self.color = cap, robust, clearance, per_meter, color
         self.openings = int(looks.opening.max()) + 1
         self.line = slice(self.openings, self.openings + joint.size)
         steps = [_STEPS[joint.kind]] * self.openings + [_STEPS["tilt"]] * 2 + [_STEPS["place"]] * (joint.size - 2)
@@ -126,8 +127,10 @@ class JointProblem:
     def other(self, *, looks: Looks | None = None, joint: Joint | None = None, cap: float | None = None) -> JointProblem:
         """The same of other looks, or of another joint."""
         cap = self.cap if cap is None else cap
-        given = {"cap": cap, "robust": self.robust, "per_meter": self.per_meter, "color": self.color}
-        return JointProblem(self.model, looks or self.looks, joint or self.joint, self.doubt, **given)
+        return JointProblem(
+            self.model, looks or self.looks, joint or self.joint, self.doubt, cap=cap, robust=self.robust,
+            clearance=self.clearance, per_meter=self.per_meter, color=self.color,
+        )  # fmt: skip
 
     def base(self, x: Tensor) -> Tensor:
         """(K, 4, 4): what carries the furniture in the world from where the model has it, for x (K, n)."""
@@ -162,7 +165,15 @@ class JointProblem:
             depth = depth + self._compared(image.depth, y.surface, stands & alone)
         color = mask[..., None] * image.color * self._tint(image)[:, :, None, None] - y.mask[..., None] * y.color
         parts = [(mask - y.mask)[..., None], depth[..., None], self.color / 3 * color]
-        return (torch.cat(parts, -1) * y.inside[..., None]).flatten(2)
+        return (torch.cat(parts, -1) * (y.inside & ~self._hidden(image, mask))[..., None]).flatten(2)
+
+    def _hidden(self, image: RGBD, mask: Tensor) -> Tensor:
+        """(K, L, S, S) whether something that is not the body, nor in the model, is seen in front of where the body would be."""
+        y = self.looks
+        if self.clearance is None:
+            return torch.zeros_like(mask, dtype=torch.bool)
+        before = (y.surface > 0) & (y.surface < image.depth.detach() - self.clearance)
+        return before & (mask.detach() > 1 - _WHOLE) & (y.mask < 0.5)
 
     def _compared(self, sim: Tensor, real: Tensor, where: Tensor) -> Tensor:
         """(K, L, S, S): differences of depth where there is a reading."""

@@ -27,6 +27,7 @@ class ArticulationSettings:
     sizes [px], caps [m]: of the crops, from coarse to fine, and the largest differences of depth that tell.
     lines: how many lines within the doubt are tried, a power of two; openings: of each so many states over the joint's range.
     kept: of these so many are descended from.
+    clearance: what is seen so far in front of the body [m], and is none of it, hides it, such as a hand; None: nothing does.
     robust: residuals beyond it count by their size, not by their square (a mask goes from 0 to 1).
     passes: of least squares at each size, at most.
     """
@@ -39,6 +40,7 @@ class ArticulationSettings:
     lines: int = 16
     openings: int = 16
     kept: int = 3
+    clearance: float | None = None
     robust: float = 0.1
     passes: int = 25
 
@@ -56,7 +58,10 @@ def find(
     model: Model, levels: Sequence[Looks], joints: Sequence[Joint], doubted: bool, free_axis: bool, s: ArticulationSettings
 ) -> Found:
     """The best of descents from the likeliest starts. `doubted`: lines around each joint's are tried, too."""
-    coarse = [JointProblem(model, levels[0], joint, s.doubt_base, cap=s.caps[0], robust=s.robust) for joint in joints]
+    coarse = [
+        JointProblem(model, levels[0], joint, s.doubt_base, cap=s.caps[0], robust=s.robust, clearance=s.clearance)
+        for joint in joints
+    ]
     starts = [start for problem in coarse for start in _starts(problem, doubted, s)]
     starts = sorted(starts, key=lambda start: start.loss)[: s.kept]
     best = min((_descend(start, free_axis, s) for start in starts), key=lambda f: f.loss)
