@@ -48,7 +48,7 @@ def test_version(capsys):
 @pytest.mark.parametrize(
     ("arguments", "want"),
     [
-        (["rum", "peg-insertion"], "unknown command 'rum': did you mean 'run'? commands are bench, check, evaluate"),
+        (["rum", "peg-insertion"], "unknown command 'rum': did you mean 'run'? commands are articulate, bench, check, evaluate"),
         (["run", "peg-insertoin"], "unknown task 'peg-insertoin': did you mean 'peg-insertion'?"),
         (["run", "peg-insertion", "--world", "mojoco"], "unknown world 'mojoco': did you mean 'mujoco'?"),
         (["run", "peg-insertion", "--settings", "stres-tight"], "did you mean 'stress-tight'?"),

@@ -348,6 +348,68 @@ def reconstruct(
     return 0
 
 
+def articulate(
+    scene: SceneFile,
+    looks: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="LOOKS_DIR")],
+    /,
+    *,
+    body: Annotated[str, tyro.conf.arg(metavar="NAME")],
+    out: ModelPath,
+    kind: Name = None,
+    known: bool = False,
+    doubt: Annotated[tuple[float, float], tyro.conf.arg(metavar="DEGREES METRES")] = (12.0, 0.025),
+    doubt_base: Annotated[tuple[float, float] | None, tyro.conf.arg(metavar="DEGREES METRES", help_behavior_hint="")] = None,
+    opening: Annotated[tuple[int, ...], tyro.conf.arg(metavar="I", help_behavior_hint="")] = (),
+    clearance: MaybeNumber = None,
+    depth_scale: float = 1000.0,
+) -> int:
+    """Find how far a drawer, door or lid is open in each look, and the axis that it moves along or about.
+
+    Args:
+        scene: the rough model, MJCF or URDF, in which the body is where it is when closed.
+        looks: folder with frames as reconstruct takes them, and for each a mask of the body, frame-N.NAME.png.
+        body: the one that moves.
+        out: the MJCF with the joint that was found, such as found.xml; numbers go into found.json.
+        kind: slide or hinge (default: as the scene has it; where it has none, what fits best).
+        known: the scene's axis is right, and only states are looked for.
+        doubt: how far the scene's axis may be off.
+        doubt_base: standard deviations of where the furniture stands (default: as the scene has it).
+        opening: for each look which opening it shows, 0, 0, 1, ... (default: each look has its own).
+        clearance: what is seen so many metres in front of the body, and is none of it, hides it, such as a hand; .015 would do
+            (default: nothing does).
+        depth_scale: units of the depth images to a metre.
+    """
+    if out.suffix != ".xml":
+        raise UsageError(f"--out {out} is no MJCF file; a name that ends in .xml would do.")
+    _above_zero(
+        depth_scale=depth_scale, clearance=clearance, doubt=min(doubt), doubt_base=None if doubt_base is None else min(doubt_base)
+    )
+    import math
+
+    from samrl.real2sim.articulation import files
+    from samrl.real2sim.articulation.fit import fit_articulation
+    from samrl.real2sim.articulation.scene_file import write_joint
+    from samrl.real2sim.articulation.search import ArticulationSettings
+
+    turned = lambda pair: (pair[1], math.radians(pair[0]))  # noqa: E731
+    base = None if doubt_base is None else turned(doubt_base)
+    settings = ArticulationSettings(math.radians(doubt[0]), doubt[1], base, clearance=clearance)
+    given, kinds = files.read_looks(looks, body, depth_scale), (kind,) if kind else ()
+    found = fit_articulation(
+        scene, body, list(given.values()), kinds=kinds, opening=opening or None, free_axis=not known, settings=settings
+    )
+    unit, word = (1.0, "m") if found.kind == "slide" else (math.degrees(1), "degrees")
+    for i, name in zip(opening or range(len(given)), given, strict=True):
+        print(f"{name}: {unit * found.state[i]:.4f} ± {2 * unit * found.state_std[i]:.4f} {word}")
+    print(f"axis in the world: {' '.join(f'{x:.5f}' for x in found.axis_W)} ± {2 * math.degrees(found.angle_std):.3f} degrees")
+    if found.kind == "hinge":
+        print(f"through: {' '.join(f'{x:.4f}' for x in found.point_W)} ± {2 * found.place_std:.4f} m")
+    out.write_text(write_joint(scene, found))
+    files.write_estimate(out.with_suffix(".json"), found)
+    _say(f"{found.message} Model: {out}")
+    return 0
+
+
 VERBS: dict[str, Callable[..., Any]] = {
     "run": run,
     "real2sim": real2sim,
@@ -357,6 +419,7 @@ VERBS: dict[str, Callable[..., Any]] = {
     "check": check,
     "bench": bench,
     "reconstruct": reconstruct,
+    "articulate": articulate,
 }
 
 
