@@ -2,7 +2,7 @@
 
 Each vertex moves along its normal at the start, by the gradient of the masked image loss (colour, coverage, capped depth) of all
 views through the renderer. The gradient of a vertex is divided by how much the views' depth follows it, which for an L1 loss
-makes a mean of signs, and then smoothed, (1 + λ L) step = gradient with the graph Laplacian L, as Nicolet et al. 2021 ("Large
+makes a mean of signs, and then smoothed, (1 + λ L) step = gradient with a graph Laplacian L, as Nicolet et al. 2021 ("Large
 steps in inverse rendering of geometry") do against tangles: noise of single vertices is not followed, and a bump's shape
 is not pulled flat. Steps that would make faces cross are taken back where they do.
 """
@@ -34,7 +34,7 @@ _PIXEL = 0.7  # of a voxel that a pixel covers at the median depth, by averaging
 _PER_METER = 40.0  # weight of depth beside colour [1/m]
 _RATES = (0.15, 0.05)  # first steps: of vertices [voxel], of colours
 _LAST = 0.03  # share of these that the last steps have
-_SMOOTH = 2.0  # λ
+_SMOOTH, _STIFF = 4.0, 50.0  # λ; most that an edge weighs, against the median one
 _SEEN = 0.1  # of the median: what a vertex that is seen less is divided by
 _RINGS = 2  # of faces about those that a view sees which it draws
 _MOMENTUM = 0.5
@@ -67,7 +67,7 @@ def refine(
     if not views:
         raise ScanError("no view sees the surface, so there is nothing to refine it by.")
     n, normals = len(surface.vertices), _normals(surface)
-    smooth = _smoother(surface.faces, n)
+    smooth = _smoother(surface.vertices, surface.faces)
     crossings = Crossings(surface.vertices, surface.faces)
     allowed = crossings.find(surface.vertices)
     at, colors, momentum = surface.vertices.copy(), surface.colors.astype(float), np.zeros(n)
@@ -79,7 +79,7 @@ def refine(
         momentum = _MOMENTUM * momentum + (1 - _MOMENTUM) * smooth(_share(g_at, _PER_METER * follow))
         way = rate * _RATES[0] * voxel * momentum / (1 - _MOMENTUM ** (i + 1))
         at = crossings.free_step(at, at - way[:, None] * normals, allowed)
-        colors = np.clip(colors - rate * _RATES[1] * _share(g_color, shown[:, None] / 3), 0, 1)
+        colors = np.clip(colors - rate * _RATES[1] * _share(g_color, shown[:, None]), 0, 1)
     return Surface(at, surface.faces, colors.astype(surface.colors.dtype), surface.weight)
 
 
@@ -101,7 +101,9 @@ def _gradient(
         vertices = torch.tensor(at[view.used], dtype=torch.float32, requires_grad=True)
         color = torch.tensor(colors[view.used], dtype=torch.float32, requires_grad=True)
         image = view.renderer.render(vertices, color, view.camera)
-        masks = image.masks["surface"]
+        with torch.no_grad():  # where the surface's depth is another's, so is the colour: it is not of what is drawn
+            same = ((image.depth - view.loss.real[1][0, 0]).abs() < view.loss.scales[1]).float()
+        masks = image.masks["surface"] * same
         with torch.no_grad():
             both = masks * (view.color.sum(-1) > 0)
             gain = (view.color.sum(-1) * both).sum() / (image.color.sum(-1) * both).sum().clamp_min(1e-6)
@@ -111,7 +113,7 @@ def _gradient(
             scale = view.loss.real[3][0, 0]
             (d_v,) = torch.autograd.grad((image.depth * scale * (view.loss.real[1][0, 0] > 0)).sum(), vertices, retain_graph=True)
             (d_c,) = torch.autograd.grad((image.color * scale[..., None]).sum() / 3, color)
-            view.weights = np.abs((d_v.numpy() * normals[view.used]).sum(1)), float(gain) * 3 * d_c.numpy().mean(1)
+            view.weights = np.abs((d_v.numpy() * normals[view.used]).sum(1)), float(gain) * d_c.numpy().mean(1)
         g_at[view.used] += (g_v.numpy() * normals[view.used]).sum(1)
         g_color[view.used] += g_c.numpy()
         follow[view.used] += view.weights[0]
@@ -185,12 +187,16 @@ def _normals(surface: Surface) -> np.ndarray:
     return out / np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-15)
 
 
-def _smoother(faces: np.ndarray, n: int) -> Callable[[np.ndarray], np.ndarray]:
-    """x (V) -> (1 + λ L)⁻¹ x, L the graph's Laplacian."""
+def _smoother(vertices: np.ndarray, faces: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """x (V) -> (1 + λ L)⁻¹ x, L the Laplacian of the graph whose edges weigh 1/length², in parts of the median's: what is left
+    of a cube by marching are slivers too, whose ends belong together."""
+    n = len(vertices)
     ends = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
     both = np.concatenate([ends, ends[:, ::-1]]).T
-    links = sp.coo_matrix((np.ones(both.shape[1]), (both[0], both[1])), (n, n)).tocsr()
-    links.data[:] = 1.0
+    links = sp.coo_matrix((np.ones(both.shape[1]), (both[0], both[1])), (n, n)).tocsr().tocoo()  # each edge once
+    length = np.linalg.norm(vertices[links.row] - vertices[links.col], axis=1)
+    links.data[:] = np.minimum((np.median(length) / np.maximum(length, 1e-9)) ** 2, _STIFF)
+    links = links.tocsr()
     degree = np.asarray(links.sum(1)).ravel()
     system = (sp.diags(1 + _SMOOTH * degree) - _SMOOTH * links).tocsr()
     scale = sp.diags(1 / (1 + _SMOOTH * degree))
