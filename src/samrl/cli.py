@@ -311,6 +311,7 @@ def reconstruct(
     fixed: bool = False,
     hold_out: int = 0,
     seed: int = 0,
+    refine: int = 0,
 ) -> int:
     """Make a first model of a scene from RGB-D frames with poses: MJCF, with URDF and meshes in a folder beside it.
 
@@ -329,19 +330,21 @@ def reconstruct(
         fixed: all objects are fixed where they were seen; else they float.
         hold_out: keep every N-th frame, and measure the surface against its depth; 0 for none.
         seed: of the search for planes and pieces.
+        refine: steps by which vertices and colours of the surface are fitted to the frames, by gradients of the image loss; 30
+            would do. 0 for none.
     """
     if out.suffix != ".xml":
         raise UsageError(f"--out {out} is no MJCF file; a name that ends in .xml would do.")
     _at_least(1, pieces=pieces)
-    _at_least(0, hold_out=hold_out, seed=seed)
+    _at_least(0, hold_out=hold_out, seed=seed, refine=refine)
     _above_zero(voxel=voxel, max_depth=max_depth, depth_scale=depth_scale, density=density, min_size=min_size, max_size=max_size)
     from samrl.real2sim import model_files
     from samrl.real2sim import reconstruct as work
 
     settings = work.ReconstructSettings(
-        voxel, max_depth, depth_scale, up, density, min_size, max_size, pieces, not fixed, hold_out, seed
+        voxel, max_depth, depth_scale, up, density, min_size, max_size, pieces, not fixed, hold_out, seed, refine
     )
-    scene = work.reconstruct(scan, settings)
+    scene = work.reconstruct(scan, settings, _say)
     model_files.write(scene, out)
     print("\n".join(work.describe(scene)))
     _say(f"model: {out}; URDF, meshes and the coloured surface: {out.with_suffix('')}")

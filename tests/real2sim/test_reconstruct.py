@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import mujoco
@@ -13,7 +15,11 @@ from drops import ENGINES, RADIUS, Outcome
 from scans import BRICK, BRICK_AT, BRICK_COLOR, BRICK_YAW, TABLE, TIN, TIN_AT, TIN_COLOR, X_ST, make_scan
 
 from samrl.real2sim import model_files
-from samrl.real2sim.reconstruct import Reconstruction, ReconstructSettings, ScannedBody, reconstruct
+from samrl.real2sim.heldout import DepthError
+from samrl.real2sim.pieces import hull
+from samrl.real2sim.reconstruct import Reconstruction, ReconstructSettings, ScannedBody, describe, reconstruct
+from samrl.real2sim.scan import Scan
+from samrl.real2sim.tsdf import Surface
 
 REAL = Path(os.environ.get("SAMRL_SHARED_DATA", Path(__file__).parents[3] / "shared" / "data")) / "rgbd_scan"
 
@@ -102,6 +108,26 @@ def test_the_same_scan_and_seed_give_the_same_files(found: Reconstruction, folde
     model_files.write(again, folder / "again" / "scene.xml")
     for name in ("scene.xml", "scene/object_1_0.obj", "scene/support.obj", "scene/object_2.urdf"):
         assert (folder / "again" / name).read_bytes() == (folder / name).read_bytes(), name
+
+
+def test_a_refinement_sees_the_frames_that_are_kept_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+
+    def nearer(surface: Surface, scan: Scan, voxel: float, max_depth: float, steps: int, say: object) -> Surface:
+        seen.extend((len(scan.frames), steps))
+        return replace(surface, vertices=surface.vertices + 0.02 * X_ST.double().numpy()[:3, 2])
+
+    def apart(surface: Surface, scan: Scan, voxel: float, s: ReconstructSettings, error: DepthError) -> Reconstruction:
+        slab = hull(np.array(list(itertools.product((-0.1, 0.1), repeat=3))), np.ones(3))
+        return Reconstruction(surface, np.eye(4), (), {"support": slab}, voxel, s.density, error)
+
+    monkeypatch.setattr("samrl.real2sim.reconstruct.refine", nearer)
+    monkeypatch.setattr("samrl.real2sim.reconstruct.separate", apart)  # what comes after is tested above, and slow
+    scene = reconstruct(folder / "scan", ReconstructSettings(voxel=0.012, hold_out=8, refine=3))
+    assert seen == [14, 3], "of 16 frames two are held out"
+    assert scene.error is not None and scene.fused is not None
+    assert scene.fused.median < 2e-3 and scene.error.median > 8e-3, "the error is that of what the refinement made"
+    assert any("before the refinement" in line for line in describe(scene))
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,21 +29,27 @@ class DepthError:
 
 def depth_error(surface: Surface, held: Scan, max_depth: float) -> DepthError:
     """Mesh against the depth of views `held`, over pixels with a reading up to max_depth [m]."""
+    errors = depth_errors(surface, held, [f.depth() for f in held.frames], max_depth)
+    off = np.concatenate(errors)
+    off = off[np.isfinite(off)]
+    if not len(off):
+        return DepthError(float("nan"), float("nan"), 0.0, len(held.frames))
+    readings = sum(map(len, errors))
+    return DepthError(float(np.median(off)), float(np.percentile(off, 90)), len(off) / readings, len(held.frames))
+
+
+def depth_errors(surface: Surface, held: Scan, depths: Sequence[np.ndarray], max_depth: float) -> list[np.ndarray]:
+    """For each view, |mesh - depth| [m] of its readings up to max_depth in depths (H, W) [m]; nan where the mesh has none."""
     mesh = wp.Mesh(
         points=wp.array(surface.vertices.astype(np.float32), dtype=wp.vec3, device="cpu"),
         indices=wp.array(surface.faces.astype(np.int32).ravel(), dtype=int, device="cpu"),
     )
-    errors, readings = [], 0
-    for frame in held.frames:
-        measured, ours = frame.depth(), cast(mesh, held, frame.X_SC)
-        asked = (measured > 0) & (measured <= max_depth)
-        readings += int(asked.sum())
-        both = asked & (ours > 0)
-        errors.append(np.abs(ours - measured)[both])
-    off = np.concatenate(errors)
-    if not len(off):
-        return DepthError(float("nan"), float("nan"), 0.0, len(held.frames))
-    return DepthError(float(np.median(off)), float(np.percentile(off, 90)), len(off) / readings, len(held.frames))
+    errors = []
+    for frame, measured in zip(held.frames, depths, strict=True):
+        ours = cast(mesh, held, frame.X_SC)
+        off = np.where(ours > 0, np.abs(ours - measured), np.nan)
+        errors.append(off[(measured > 0) & (measured <= max_depth)])
+    return errors
 
 
 def cast(mesh: wp.Mesh, scan: Scan, X_SC: np.ndarray) -> np.ndarray:

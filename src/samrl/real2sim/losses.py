@@ -51,18 +51,18 @@ class _Comparison:
     """Packed launches that compare K starts with the real images, and back."""
 
     def __init__(self, real: list[Tensor], scales: tuple[float, float], starts: int, threads: int) -> None:
-        C, B, S, _ = real[2].shape
+        C, B, H, W = real[2].shape
         n, device = starts * C, str(real[0].device)
-        self.starts, self.rows = starts, torch.empty(n, S, B, device=device)
-        self.color, self.g_color = (Slot((n, S, S, 3), wp.vec3, device) for _ in range(2))
-        self.depth, self.g_depth = (Slot((n, S, S), wp.float32, device) for _ in range(2))
-        self.masks, self.g_masks = (Slot((n, B, S, S), wp.float32, device) for _ in range(2))
+        self.starts, self.rows = starts, torch.empty(n, H, B, device=device)
+        self.color, self.g_color = (Slot((n, H, W, 3), wp.vec3, device) for _ in range(2))
+        self.depth, self.g_depth = (Slot((n, H, W), wp.float32, device) for _ in range(2))
+        self.masks, self.g_masks = (Slot((n, B, H, W), wp.float32, device) for _ in range(2))
         self.g_value = Slot((starts, B), wp.float32, device)
         shown = (self.color.array, self.depth.array, self.masks.array)
         given = (C, *shown, array(real[0], wp.vec3), *map(array, real[1:]), *scales)
         back = (self.g_value.array, self.g_color.array, self.g_depth.array, self.g_masks.array)
-        self.compare = Launches([(loss_kernels.compare, S, (*given, array(self.rows)))], n, threads, device)
-        self.pull_back = Launches([(loss_kernels.pull_back, S, (*given, *back))], n, threads, device)
+        self.compare = Launches([(loss_kernels.compare, H, (*given, array(self.rows)))], n, threads, device)
+        self.pull_back = Launches([(loss_kernels.pull_back, H, (*given, *back))], n, threads, device)
 
 
 class _MaskedImage(torch.autograd.Function):

@@ -7,7 +7,8 @@ scan's x as far as that is horizontal.
 from __future__ import annotations
 
 import importlib.util
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ import numpy as np
 from samrl.core.errors import ScanError
 from samrl.real2sim import heldout, support, tsdf
 from samrl.real2sim.pieces import Piece, decompose, hull
+from samrl.real2sim.refine import refine
 from samrl.real2sim.scan import MILLIMETRES, Scan, read_scan
 from samrl.real2sim.tsdf import Surface
 
@@ -31,7 +33,8 @@ class ReconstructSettings:
     """voxel [m]: from the scene's size where not given; max_depth: readings beyond are not taken [m]; depth_scale: depth units to
     a metre; up: (3) direction in the scan's frame, guessed from the cameras where not given; density [kg/m³] that masses are
     guessed from; min_size, max_size: extents of an object [m], what is larger is static; pieces: most convex pieces an object;
-    free: objects float, else they are fixed where they were seen; hold_out: every n-th frame is kept for measurement, 0 for none.
+    free: objects float, else they are fixed where they were seen; hold_out: every n-th frame is kept for measurement, 0 for none;
+    refine: steps by which the surface is made to look as its views, 0 for none.
     """
 
     voxel: float | None = None
@@ -45,6 +48,7 @@ class ReconstructSettings:
     free: bool = True
     hold_out: int = 0
     seed: int = 0
+    refine: int = 0
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ class ScannedBody:
 @dataclass(frozen=True)
 class Reconstruction:
     """surface: in W; X_WS: (4, 4) scan in W; bodies: the objects; fixed: pieces in W by name, "support" the first;
-    error: of held-out views, None without such."""
+    error: of held-out views, None without such; fused: that of before the refinement, None without one."""
 
     surface: Surface
     X_WS: np.ndarray
@@ -71,10 +75,15 @@ class Reconstruction:
     voxel: float
     density: float
     error: heldout.DepthError | None = None
+    fused: heldout.DepthError | None = None
 
 
-def reconstruct(folder: Path, settings: ReconstructSettings | None = None) -> Reconstruction:
-    """The scene in a scan's folder. Raises: ScanError where the scan cannot be read, or nothing can be made of it."""
+def reconstruct(
+    folder: Path, settings: ReconstructSettings | None = None, say: Callable[[str], None] | None = None
+) -> Reconstruction:
+    """The scene in a scan's folder; `say` is told how a refinement gets on.
+
+    Raises: ScanError where the scan cannot be read, or nothing can be made of it."""
     s = settings or ReconstructSettings()
     _check_libraries()
     kept, held = read_scan(folder, s.depth_scale).split(s.hold_out)
@@ -84,18 +93,23 @@ def reconstruct(folder: Path, settings: ReconstructSettings | None = None) -> Re
         raise ScanError(f"--hold-out {s.hold_out} leaves no frames to fuse; 2 or more, or 0 for none, would do.")
     voxel = s.voxel or tsdf.default_voxel(kept, s.max_depth)
     surface_S = tsdf.fuse(kept, voxel, s.max_depth)
-    error = heldout.depth_error(surface_S, held, s.max_depth) if s.hold_out else None
-    return separate(surface_S, kept, voxel, s, error)
+    measure = lambda: heldout.depth_error(surface_S, held, s.max_depth) if s.hold_out else None  # noqa: E731
+    error, fused = measure(), None
+    if s.refine:
+        surface_S = refine(surface_S, kept, voxel, s.max_depth, s.refine, say)
+        error, fused = measure(), error
+    return replace(separate(surface_S, kept, voxel, s, error), fused=fused)
 
 
 def describe(scene: Reconstruction) -> list[str]:
     """Lines about what was found, and how good it is."""
     lines = [f"surface: {len(scene.surface.faces)} faces, voxels of {1000 * scene.voxel:.3g} mm"]
-    if scene.error:
-        e = scene.error
+    for e, when in ((scene.fused, " before the refinement"), (scene.error, "")):
+        if e is None:
+            continue
         lines.append(
-            f"depth of {e.frames} held-out frames: median |error| {1000 * e.median:.2f} mm, 90 % below {1000 * e.tenth:.1f} mm, "
-            f"where the surface has a depth ({100 * e.covered:.1f} % of readings)"
+            f"depth of {e.frames} held-out frames{when}: median |error| {1000 * e.median:.2f} mm, 90 % below "
+            f"{1000 * e.tenth:.1f} mm, where the surface has a depth ({100 * e.covered:.1f} % of readings)"
         )
     low, high = scene.fixed["support"].vertices.min(0), scene.fixed["support"].vertices.max(0)
     lines.append(f"support: {high[0] - low[0]:.2f} x {high[1] - low[1]:.2f} m; flat parts of the room: {len(scene.fixed) - 1}")

@@ -100,17 +100,22 @@ def join(parts: list[tuple[np.ndarray, np.ndarray, int, int]], convex: np.ndarra
 
 def find_edges(faces: np.ndarray, corners: np.ndarray) -> np.ndarray:
     """(E, 8) rows as in `Mesh.edges`, face 1 before face 2."""
-    rows: dict[tuple[int, int], list[int]] = {}
-    for f, (face, corner) in enumerate(zip(faces.tolist(), corners.tolist(), strict=True)):
-        for k in range(3):
-            (a, ca), (b, cb) = (face[k], corner[k]), (face[(k + 1) % 3], corner[(k + 1) % 3])
-            if (b, a) in rows and rows[b, a][3] < 0:
-                rows[b, a][3], rows[b, a][6], rows[b, a][7] = f, cb, ca
-            elif (a, b) in rows or (b, a) in rows:
-                raise SceneError(f"edge ({a}, {b}) has more than two faces, or two that turn opposite ways.")
-            else:
-                rows[a, b] = [a, b, f, -1, ca, cb, -1, -1]
-    return np.array(list(rows.values()), np.int32).reshape(-1, 8)
+    n, start, stop = len(faces), np.ravel(faces), np.roll(faces, -1, axis=1).ravel()
+    c_start, c_stop = np.ravel(corners), np.roll(corners, -1, axis=1).ravel()
+    face = np.repeat(np.arange(n), 3)
+    ends = np.stack([np.minimum(start, stop), np.maximum(start, stop)], 1).astype(np.int64)
+    key = ends[:, 0] * (int(ends.max(initial=0)) + 1) + ends[:, 1]
+    _, first, edge, count = np.unique(key, return_index=True, return_inverse=True, return_counts=True)
+    other = np.zeros(len(first), np.int64)
+    other[edge] = np.arange(3 * n)  # the last one stays: where an edge has two faces, the second
+    two = count == 2
+    bad = (count > 2) | (two & (start[other] != stop[first]))
+    if bad.any():
+        a, b = start[first[bad]][0], stop[first[bad]][0]
+        raise SceneError(f"edge ({a}, {b}) has more than two faces, or two that turn opposite ways.")
+    at = lambda values: np.where(two, values[other], -1)  # noqa: E731
+    rows = [start[first], stop[first], face[first], at(face), c_start[first], c_stop[first], at(c_stop), at(c_start)]
+    return np.stack(rows, 1)[np.argsort(first)].astype(np.int32).reshape(-1, 8)
 
 
 def template(kind: int, detail: float = 1.0) -> Template:
