@@ -15,7 +15,8 @@ from samrl.model.scene import State, compile_mjcf
 from samrl.real2sim.identify import evidence, mixture
 from samrl.real2sim.identify.channels import make_channels
 from samrl.real2sim.identify.columns import Columns, make_columns, read_columns
-from samrl.real2sim.identify.fit import _calm_gradient, fit
+from samrl.real2sim.identify.descent import calm_gradient
+from samrl.real2sim.identify.fit import fit
 from samrl.real2sim.identify.free import Free
 from samrl.real2sim.identify.motion import Motion
 from samrl.real2sim.identify.problem import Problem, finite_residuals
@@ -125,7 +126,7 @@ def test_one_chaotic_window_does_not_lead_adam() -> None:
     target = problem.windows.target.clone()
     target[0] *= -20
     spoiled = problem.on(replace(problem.windows, target=target))
-    loss, calm = _calm_gradient(spoiled, problem.free.start)
+    loss, calm = calm_gradient(spoiled, problem.free.start)
     xs = problem.free.start.expand(6, -1).clone().requires_grad_()
     r = torch.stack([spoiled.on(spoiled.windows.of([i])).residuals(xs[i]).square().mean() for i in range(6)])
     (each,) = torch.autograd.grad(r.sum(), xs)
