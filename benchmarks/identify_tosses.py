@@ -4,8 +4,9 @@
 
 DATA is tosses.npz of ContactNets (Pfrommer, Halm and Posa 2020) in SI units: `toss_NNN` (T, 13), position, quaternion wxyz,
 velocities; 148 rows a second. Fold i holds the tosses i, i + 5, ...; four are fitted (friction, stiffness and damping of
-contact, size with its rounding, inertia, from examples/identify/cube.xml), and the ends of the fifth are predicted. Both
-engines start where free flight, fitted to the rows before the first contact, begins. MuJoCo has elliptic cones, steps of 1 ms
+contact, size with its rounding, inertia, from examples/identify/cube.xml; a random half of the tosses, as `samrl identify --begin
+contact --method adam` does), and the ends of the fifth are predicted. Both engines start where free flight, fitted to the rows
+before the first contact, begins. MuJoCo has elliptic cones, steps of 1 ms
 and the authors' nominal values: friction .18, and a restitution of .125, which its contact has at a damping ratio of 1.05 (it
 never pulls, so a critically damped one lets go at e^-2 = .135 of the speed), at two stiffnesses; and its own defaults. Prints
 medians of position and rotation errors at the end, the share that ends on another face, and ratios with 95 % intervals
