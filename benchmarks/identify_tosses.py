@@ -38,7 +38,7 @@ WORDS = ("friction:cube", "contact-stiffness:cube", "contact-damping:cube", "siz
 VELOCITIES = ("vx", "vy", "vz", "wx", "wy", "wz")  # not used, for they are differences of neighbouring rows
 STEP, GRAVITY, HALF, MASS, INERTIA = 1 / 148, 9.81, 0.0524, 0.37, 8.1e-4
 SUBSTEP = STEP / 8
-WINDOW, EPOCHS = 0.6, 48  # seconds from the last row before contact on, by when nearly all lie still
+WINDOW, EPOCHS = 0.6, 36  # seconds from the last row before contact on, by when nearly all lie still
 WORLDS = {"defaults": (None, None), "nominal, .02 s": (0.18, 0.02), "nominal, .004 s": (0.18, 0.004)}
 CORNERS = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)]) * HALF
 

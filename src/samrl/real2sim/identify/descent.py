@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,6 +14,7 @@ from samrl.real2sim.identify.problem import Problem, finite_residuals
 LONG = 12  # periods of a window of which the first third is explained first
 _BETAS = (0.8, 0.95)  # short memories, for there are a few dozen steps
 _FALL = 0.1  # of the learning rate over a search
+_SOME = 32  # windows by which units are told
 _LAST = 0.2  # share of the steps at the end whose mean is the estimate
 
 
@@ -26,7 +28,7 @@ class Descent:
             before would speak louder than the end.
         rate: learning rate at first, in units of each number (`units`); a third of it for whole long windows.
         batch: windows a step.
-        robust: a part of a sample that is further off than the median counts by how far that is, and not by its square.
+        robust: what is further off than the median counts by how far that is, and not by its square.
         seed: of the order of windows.
     """
 
@@ -71,33 +73,58 @@ class Descent:
 
 
 def units(problem: Problem, x: Tensor) -> Tensor:
-    """(P) changes of x each of which moves the median window by as much as it is off, and none by more than is believed: a step
-    of a size that is known to the millimetre should not be as long as one of a stiffness that may be anything."""
-    r, by_x, _ = problem.sensitivities(x)
-    width = sizes(problem, r).flatten(0, 1).median(0).values
-    moves = torch.stack([sizes(problem, by_x[..., i]) / width for i in range(len(x))], -1)  # (W, T, parts, P)
-    return 1 / moves.square().mean((1, 2)).sqrt().median(0).values.clamp_min(1 / problem.free.deviations(0.5))
+    """(P) changes of x each of which moves the median of some windows by as much as it is off, and none by more than is
+    believed: a step of a size that is known to the millimetre should not be as long as one of a stiffness that may be
+    anything."""
+    count = len(problem.windows)
+    part = problem.on(problem.windows.of(np.unique(np.linspace(0, count - 1, min(count, _SOME)).round().astype(int))))
+    r, by_x, _ = part.sensitivities(x)
+    columns = [sizes(problem, by_x[..., i]) for i in range(len(x))]
+    moves = (torch.stack(columns, -1) / _median(sizes(problem, r))[:, None]).square() * shares(problem)[:, None]  # (W, T, k, P)
+    return 1 / moves.sum(2).mean(1).sqrt().median(0).values.clamp_min(1 / problem.free.deviations(0.5))
 
 
 def widths(problem: Problem, x: Tensor) -> Tensor:
-    """(parts) median lengths of parts' residuals: metres and headings each have their own."""
-    return sizes(problem, finite_residuals(problem, x)).flatten(0, 1).median(0).values
+    """(k) median sizes of residuals: how high a body rests is known better than where, and metres are no headings."""
+    return _median(sizes(problem, finite_residuals(problem, x)))
+
+
+def _median(s: Tensor) -> Tensor:
+    """(k) medians of sizes (W, T, k), none zero."""
+    middle = s.flatten(0, 1).median(0).values
+    return middle.clamp_min(1e-3 * float(middle.max()) + 1e-12)
 
 
 def sizes(problem: Problem, r: Tensor) -> Tensor:
-    """(W, T, parts) lengths of the parts (of an angle its heading, of a body its position and its turn) of r (W, T, m)."""
-    counts = [width for channel in problem.channels for _, width in channel.parts]
-    return torch.stack([(part.square().sum(-1) + 1e-24).sqrt() for part in r.split(counts, -1)], -1)
+    """(W, T, k) of residuals r (W, T, m): of each coordinate, and of headings and turns as a whole."""
+    parts = r.split([n for n, _ in _parts(problem)], -1)
+    each = [
+        p.abs() if apart else (p.square().sum(-1, keepdim=True) + 1e-24).sqrt()
+        for p, (_, apart) in zip(parts, _parts(problem), strict=True)
+    ]
+    return torch.cat(each, -1)
+
+
+def shares(problem: Problem) -> Tensor:
+    """(k) what these sizes count: all parts the same, whatever they are made of."""
+    counts = [n if apart else 1 for n, apart in _parts(problem)]
+    return torch.cat([torch.full((n,), 1 / (n * len(counts)), dtype=problem.windows.q.dtype) for n in counts])
+
+
+def _parts(problem: Problem) -> list[tuple[int, bool]]:
+    """Width of each part, and whether its numbers stand for themselves."""
+    return [(n, apart) for c in problem.channels for (_, n), apart in zip(c.parts, c.apart, strict=True)]
 
 
 def calm_gradient(problem: Problem, x: Tensor, width: Tensor | None = None) -> tuple[float, Tensor]:
-    """Mean squared residual, and the gradient (P) of this (Heiden et al., Eq. 1) or, with widths (parts), of the mean of
-    √(1 + s²) - 1 of parts that are s widths off (Charbonnier et al. 1994). That of each window is cut to the median's length:
-    where motion is chaotic or meets things, a few windows have gradients that are as large as they are useless."""
+    """Mean squared residual, and the gradient (P) of this (Heiden et al., Eq. 1) or, with widths (k), of the mean of
+    √(1 + s²) - 1 of what is s widths off (Charbonnier et al. 1994), parts alike. That of each window is cut to the
+    median's length: where motion is chaotic or meets things, a few windows have gradients that are as large as they are
+    useless."""
     xs = x.expand(len(problem.windows), -1).clone().requires_grad_()
     r = problem.residuals_apart(xs)
-    losses = r.square() if width is None else (1 + (sizes(problem, r) / width).square()).sqrt() - 1
-    (each,) = torch.autograd.grad(losses.mean((1, 2)).sum(), xs)
+    losses = r.square().mean(2) if width is None else ((1 + (sizes(problem, r) / width).square()).sqrt() - 1) @ shares(problem)
+    (each,) = torch.autograd.grad(losses.mean(1).sum(), xs)
     length = each.norm(dim=1, keepdim=True).clamp_min(1e-300)
     return float(r.detach().square().mean()), (each * (length.median() / length).clamp(max=1.0)).mean(0)
 
