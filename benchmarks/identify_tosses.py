@@ -4,8 +4,9 @@
 
 DATA is tosses.npz of ContactNets (Pfrommer, Halm and Posa 2020) in SI units: `toss_NNN` (T, 13), position, quaternion wxyz,
 velocities; 148 rows a second. Fold i holds the tosses i, i + 5, ...; four are fitted (friction, stiffness and damping of
-contact, size with its rounding, inertia, from examples/identify/cube.xml), and the ends of the fifth are predicted. Both
-engines start where free flight, fitted to the rows before the first contact, begins. MuJoCo has elliptic cones, steps of 1 ms
+contact, size with its rounding, inertia, from examples/identify/cube.xml; a random half of the tosses, as `samrl identify --begin
+contact --method adam` does), and the ends of the fifth are predicted. Both engines start where free flight, fitted to the rows
+before the first contact, begins. MuJoCo has elliptic cones, steps of 1 ms
 and the authors' nominal values: friction .18, and a restitution of .125, which its contact has at a damping ratio of 1.05 (it
 never pulls, so a critically damped one lets go at e^-2 = .135 of the speed), at two stiffnesses; and its own defaults. Prints
 medians of position and rotation errors at the end, the share that ends on another face, and ratios with 95 % intervals
@@ -14,6 +15,7 @@ medians of position and rotation errors at the end, the share that ends on anoth
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import mujoco
@@ -25,15 +27,18 @@ from samrl.model.scene import State, compile_mjcf
 from samrl.real2sim.identify.channels import make_channels
 from samrl.real2sim.identify.columns import read_columns
 from samrl.real2sim.identify.fit import fit
+from samrl.real2sim.identify.flight import cut_from_contact
 from samrl.real2sim.identify.free import Free
+from samrl.real2sim.identify.motion import Motion
 from samrl.real2sim.identify.problem import Problem
-from samrl.real2sim.identify.windows import Windows
+from samrl.real2sim.identify.recording import read_recordings
 
 HERE = Path(__file__).parents[1] / "examples" / "identify"
 WORDS = ("friction:cube", "contact-stiffness:cube", "contact-damping:cube", "sizes:cube", "inertias:cube")
+VELOCITIES = ("vx", "vy", "vz", "wx", "wy", "wz")  # not used, for they are differences of neighbouring rows
 STEP, GRAVITY, HALF, MASS, INERTIA = 1 / 148, 9.81, 0.0524, 0.37, 8.1e-4
 SUBSTEP = STEP / 8
-STAGES = ((45, 25, 0.1, 0.004), (90, 40, 0.06, 0.015))  # samples of a window, epochs, learning rate, width [m]
+WINDOW, EPOCHS = 0.6, 36  # seconds from the last row before contact on, by when nearly all lie still
 WORLDS = {"defaults": (None, None), "nominal, .02 s": (0.18, 0.02), "nominal, .004 s": (0.18, 0.004)}
 CORNERS = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)]) * HALF
 
@@ -96,36 +101,24 @@ def by_mujoco(starts: np.ndarray, lengths: np.ndarray, friction: float | None, c
 class Cube:
     """The scene, what is free of it, and its tosses."""
 
-    def __init__(self, tosses: list[np.ndarray], starts: np.ndarray) -> None:
+    def __init__(self, data: Path, starts: np.ndarray) -> None:
         columns = read_columns(HERE / "cube.yaml")
-        self.scene, params, _ = compile_mjcf(HERE / "cube.xml", torch.float64)
-        self.free, self.channels = Free(self.scene, params, WORDS), make_channels(self.scene, params, columns)
-        self.tosses, self.starts = tosses, starts.copy()
-        self.starts[:, 9] += GRAVITY * SUBSTEP / 2  # semi-implicit Euler falls too fast by as much
-
-    def problem(self, chosen: np.ndarray, samples: int) -> Problem:
-        """Windows from the first row of these tosses; one that ends before is at rest there."""
-        names = ["x", "y", "z", "qw", "qx", "qy", "qz"]
-        rows = [np.concatenate([self.tosses[i], np.repeat(self.tosses[i][-1:], samples, 0)])[: samples + 1, :7] for i in chosen]
-        target = [self.channels[0].target(dict(zip(names, r.T, strict=True))) for r in rows]
-        start = torch.from_numpy(self.starts[chosen])
-        windows = Windows(
-            start[:, :7], start[:, 7:], torch.from_numpy(np.stack(target)), STEP, chosen, ("",) * len(self.tosses),
-            np.zeros(len(chosen)), True,
-        )  # fmt: skip
-        return Problem(self.free, self.channels, windows, substep=SUBSTEP)
+        columns = replace(columns, names=(*columns.names, *VELOCITIES))
+        self.scene, self.params, _ = compile_mjcf(HERE / "cube.xml", torch.float64)
+        self.free, self.channels = Free(self.scene, self.params, WORDS), make_channels(self.scene, self.params, columns)
+        self.recordings, self.starts = read_recordings([data], columns)[0], torch.from_numpy(starts)
 
     def fit(self, chosen: np.ndarray) -> torch.Tensor:
-        x = self.free.start
-        for samples, epochs, rate, width in STAGES:
-            part = self.problem(chosen, samples)
-            x = fit(part, x, method="adam", epochs=epochs, rate=rate, width=width, batch=len(chosen)).x
-        return x
+        """As `samrl identify --begin contact --method adam` does, with all windows in each step."""
+        part = [self.recordings[i] for i in chosen]
+        windows, _ = cut_from_contact(self.scene, self.params, part, self.channels, length=WINDOW, substep=SUBSTEP)
+        problem = Problem(self.free, self.channels, windows, substep=SUBSTEP)
+        return fit(problem, self.free.start, method="adam", epochs=EPOCHS, batch=len(windows)).x
 
     def ends(self, x: torch.Tensor, chosen: np.ndarray) -> np.ndarray:
         """(N, 7) poses at the tosses' last rows."""
-        lengths = np.array([len(self.tosses[i]) for i in chosen])
-        motion, start = self.problem(chosen, 1).motion, torch.from_numpy(self.starts[chosen])
+        lengths = np.array([self.recordings[i].length for i in chosen])
+        motion, start = Motion(self.scene, period=STEP, substep=SUBSTEP, smooth=False), self.starts[chosen]
         with torch.no_grad():
             q = motion.roll(self.free.put(x), State(start[:, :7], start[:, 7:]), int(lengths.max()) - 1).q
         return q[lengths - 2, np.arange(len(chosen))].numpy()
@@ -164,7 +157,7 @@ def main() -> None:
     peers = {name: errors(by_mujoco(starts[test], lengths[test], *how), truth[test]) for name, how in WORLDS.items()}
     for name, e in peers.items():
         print(f"MuJoCo C, {name}: {medians(e)}", flush=True)
-    cube = Cube(tosses, starts)
+    cube = Cube(given.data, starts)
     print(f"ours, not fitted: {medians(errors(cube.ends(cube.free.start, test), truth[test]))}", flush=True)
     ours = np.zeros((len(tosses), 3))
     for k in given.folds:

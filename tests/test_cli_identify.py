@@ -14,6 +14,7 @@ from samrl.identification import load_mixture
 from samrl.model.scene import State, compile_mjcf
 from samrl.real2sim.identify.motion import Motion
 
+EXAMPLES = Path(__file__).parents[1] / "examples" / "identify"
 SCENE = """<mujoco><worldbody><body name="rod"><joint name="pivot" axis="0 1 0" damping="{k}"/>
   <inertial pos="0 0 -{a}" mass=".2" diaginertia="1e-3 1e-3 1e-3"/></body></worldbody></mujoco>"""
 
@@ -55,6 +56,18 @@ def test_from_a_csv_to_a_report(swing: tuple[Path, Path], tmp_path: Path, capsys
     assert cli.main(f"{arguments} --out {out}".split()) == 1 and "holds an estimate already" in capsys.readouterr().err
 
 
+def test_tosses_of_a_real_cube(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Real data: windows from contact, friction between those that simulators are set to by default and by hand."""
+    scene, out = EXAMPLES / "cube.xml", tmp_path / "found"
+    words = "--fit friction:cube contact-damping:cube --begin contact --window .3 --method adam --epochs 6"
+    files = f"{EXAMPLES / 'tosses.npz'} --columns {EXAMPLES / 'cube.yaml'} --evaluate {EXAMPLES / 'tosses_more.npz'}"
+    assert cli.main(f"identify {scene} {files} {words} --out {out}".split()) == 0
+    record = json.loads((out / "estimate.json").read_text())
+    assert record["windows"] == 12 and record["evaluation"]["pooled"] < 0.03
+    assert 0.05 < record["parameters"][0]["value"] < 0.2
+    assert (out / "report.html").exists() and "error of 6 windows" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
@@ -65,6 +78,8 @@ def test_from_a_csv_to_a_report(swing: tuple[Path, Path], tmp_path: Path, capsys
         ("--fit masses --time t --angles pivot", "should be JOINT=COLUMN"),
         ("--fit masses", "what the columns are was not said"),
         ("--fit masses --columns none.yaml", "cannot be read"),
+        ("--fit masses --time t --angles pivot=angle --degrees --begin contact", "no free joint"),
+        ("--fit masses --time t --angles pivot=angle --begin contcat", "unknown beginning 'contcat': did you mean 'contact'"),
         ("--fit masses --time t --angles pivot=angle --window 0", "--window 0 should be above zero"),
         ("--fit masses --time t --angles pivot=angle --starts guess", "unknown way to 'guess'"),
         ("--fit masses --time t --angles pivot=angle --degrees --off 1.5", "cannot start 1.5 of themselves off"),

@@ -167,6 +167,7 @@ def identify(
     window: Number = 0.4,
     rate: MaybeNumber = None,
     stride: MaybeNumber = None,
+    begin: Annotated[str, tyro.conf.arg(metavar="NAME")] = "everywhere",
     substep: Number = 1e-3,
     method: Annotated[str, tyro.conf.arg(metavar="NAME")] = "levenberg-marquardt",
     starts: Annotated[str, tyro.conf.arg(metavar="NAME")] = "estimate",
@@ -198,6 +199,7 @@ def identify(
         window: length of the pieces of motion that are predicted [s].
         rate: samples a second that are compared (default: as recorded).
         stride: seconds from one window to the next (default: --window).
+        begin: windows everywhere, or one in each recording, from the first contact of a body that floats.
         substep: longest step of the engine [s].
         method: levenberg-marquardt, or adam, as in the paper.
         starts: estimate where each window starts, or read it from the data (adam always reads).
@@ -235,7 +237,7 @@ def identify(
     path = out or next_path(RUNS, "identify")
     asked = identification.Asked(
         scene, data, fit, window, rate, stride, substep, method, starts == "estimate" and method != "adam", epochs, share, off,
-        seed, mixture, objective, online, evaluate,
+        seed, mixture, objective, online, evaluate, begin,
     )  # fmt: skip
     _say(f"folder: {path}")
     identification.identify(asked, meaning, path, _say)

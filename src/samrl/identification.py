@@ -20,6 +20,7 @@ from samrl.real2sim.identify import evidence, mixture
 from samrl.real2sim.identify.channels import Channel, make_channels
 from samrl.real2sim.identify.columns import Columns
 from samrl.real2sim.identify.fit import METHODS, Estimate, fit
+from samrl.real2sim.identify.flight import cut_from_contact
 from samrl.real2sim.identify.free import Free
 from samrl.real2sim.identify.problem import Problem, finite_residuals
 from samrl.real2sim.identify.recording import read_recordings
@@ -27,6 +28,7 @@ from samrl.real2sim.identify.scene_file import write_scene
 from samrl.real2sim.identify.windows import Windows, cut
 
 ESTIMATE, HISTORY, MOTION, MIXTURE, SCENE = "estimate.json", "history.npz", "motion.npz", "mixture.npz", "identified.xml"
+BEGINNINGS = ("everywhere", "contact")
 _SHOWN = 4  # windows whose motion is kept for the report
 
 
@@ -51,6 +53,7 @@ class Asked:
     objective: str = "posterior"
     online: float = 0.0
     evaluate: tuple[Path, ...] = ()
+    begin: str = "everywhere"
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,11 @@ def load_windows(
 ) -> tuple[Windows, list[str]]:
     """Windows of recordings, and sentences about what was done to these."""
     recordings, notes = read_recordings(paths, columns)
+    if asked.begin == "contact":
+        windows, left_out = cut_from_contact(
+            system.scene, system.params, recordings, system.channels, length=asked.window, rate=asked.rate, substep=asked.substep
+        )
+        return windows, [*notes, *left_out]
     windows = cut(system.scene, recordings, system.channels, length=asked.window, rate=asked.rate, stride=stride)
     return windows, notes
 
@@ -84,6 +92,8 @@ def identify(asked: Asked, columns: Columns, path: Path, say: Callable[[str], No
     """Everything, written to the folder at `path`: estimate.json, the scene with what was found, figures' numbers."""
     if asked.method not in METHODS:
         raise UnknownNameError("method", asked.method, METHODS)
+    if asked.begin not in BEGINNINGS:
+        raise UnknownNameError("beginning", asked.begin, BEGINNINGS)
     settings = mixture.Settings(
         kernels=max(asked.kernels, 1), objective=asked.objective, online=asked.online, share=asked.share, starts=asked.starts,
         seed=asked.seed,
@@ -179,7 +189,7 @@ def evaluation(problem: Problem, x: Tensor) -> dict[str, Any]:
         "pooled": float(sizes.square().mean().sqrt()),
         "median": float(sizes.median()),
         "parts": parts,
-        "velocities": "recorded" if windows.measured_speeds else "slopes of neighbouring rows",
+        "velocities": "recorded" if windows.measured_speeds else "of neighbouring rows",
     }
 
 

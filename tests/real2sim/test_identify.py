@@ -15,7 +15,8 @@ from samrl.model.scene import State, compile_mjcf
 from samrl.real2sim.identify import evidence, mixture
 from samrl.real2sim.identify.channels import make_channels
 from samrl.real2sim.identify.columns import Columns, make_columns, read_columns
-from samrl.real2sim.identify.fit import _calm_gradient, fit
+from samrl.real2sim.identify.descent import calm_gradient, shares, sizes, units, widths
+from samrl.real2sim.identify.fit import fit
 from samrl.real2sim.identify.free import Free
 from samrl.real2sim.identify.motion import Motion
 from samrl.real2sim.identify.problem import Problem, finite_residuals
@@ -119,13 +120,29 @@ def test_adam_goes_down_too() -> None:
         fit(problem, truth, method="newton")
 
 
+@pytest.mark.parametrize(("name", "count"), [("hinges", 2), ("free", 4)])
+def test_adams_units_move_motion_by_as_much_as_it_is_off(name: str, count: int) -> None:
+    """In sizes of two headings, or of three coordinates and a turn, which count a third of half each and half."""
+    problem, _ = synthetic(name, count=5)
+    x, most = problem.free.start, problem.free.deviations(0.5)
+    unit, width, before = units(problem, x), widths(problem, x), finite_residuals(problem, x)
+    assert bool((unit <= most).all()) and bool((unit < 0.99 * most).any())
+    assert width.shape == (count,) and float(shares(problem).sum()) == pytest.approx(1) and shares(problem)[-1] == 0.5
+    for i in range(len(x)):
+        step = torch.zeros_like(x)
+        step[i] = 1e-4 * unit[i]
+        moves = (sizes(problem, finite_residuals(problem, x + step) - before) / width).square() @ shares(problem)
+        moved = float(moves.mean(1).sqrt().median()) * 1e4
+        assert moved < 1.01 and (moved > 0.99 or unit[i] > 0.99 * most[i]), problem.free.labels[i]
+
+
 def test_one_chaotic_window_does_not_lead_adam() -> None:
     """The length of each window's part of the gradient is at most the median's."""
     problem, _ = synthetic("hinges", count=6)
     target = problem.windows.target.clone()
     target[0] *= -20
     spoiled = problem.on(replace(problem.windows, target=target))
-    loss, calm = _calm_gradient(spoiled, problem.free.start)
+    loss, calm = calm_gradient(spoiled, problem.free.start)
     xs = problem.free.start.expand(6, -1).clone().requires_grad_()
     r = torch.stack([spoiled.on(spoiled.windows.of([i])).residuals(xs[i]).square().mean() for i in range(6)])
     (each,) = torch.autograd.grad(r.sum(), xs)

@@ -21,9 +21,11 @@ Values = Mapping[str, np.ndarray]
 
 
 class Channel(Protocol):
-    """One thing that is measured. `parts`: what it adds to z, each a name of its own for reports, with its width."""
+    """One thing that is measured. `parts`: what it adds to z, each a name of its own for reports, with its width. `apart`: of
+    each part, whether its numbers stand for themselves, as coordinates do, or together, as those of a heading or a turn."""
 
     parts: tuple[tuple[str, int], ...]
+    apart: tuple[bool, ...]
 
     def target(self, values: Values) -> np.ndarray:
         """z* (N, m) of columns (N)."""
@@ -57,6 +59,7 @@ class Angles:
         self.zero = np.where(self.hinge | isinstance(zero, Mapping), self.zero, 0.0)
         self.mix = self._mix(scene) if columns.absolute else np.eye(len(self.links))
         self.parts = tuple((j, 2 if h else 1) for j, h in zip(self.columns, self.hinge, strict=True))
+        self.apart = (False,) * len(self.parts)
 
     def _mix(self, scene: Scene) -> np.ndarray:
         """(J, J) measured = mix @ joint coordinates: a hinge's angle in the world is the sum of those before it."""
@@ -109,6 +112,7 @@ class Ball:
         length = float(np.linalg.norm(along))
         self.along = along / length if length > 0 else np.array([0.0, 0.0, 1.0])
         self.parts: tuple[tuple[str, int], ...] = ((joint, 3),)
+        self.apart: tuple[bool, ...] = (False,)
 
     def target(self, values: Values) -> np.ndarray:
         q = torch.from_numpy(np.stack([values[c] for c in self.columns], 1))
@@ -141,6 +145,7 @@ class Pose:
         trace = float(torch.diagonal(params.inertia[self.link]).sum())
         self.radius = (trace / 2 / mass) ** 0.5 if mass > 0 and trace > 0 else 0.1
         self.parts: tuple[tuple[str, int], ...] = ((f"{body} position", 3), (f"{body} turn", 9))
+        self.apart: tuple[bool, ...] = (True, False)
 
     def target(self, values: Values) -> np.ndarray:
         x = torch.from_numpy(np.stack([values[c] for c in self.columns], 1))
@@ -179,6 +184,7 @@ class Point:
         self.link, self.at, self.columns = scene.link(marker.body), np.array(marker.at), marker.columns
         self.axes = [AXES.index(a) for a in marker.axes]
         self.parts: tuple[tuple[str, int], ...] = ((name, len(self.axes)),)
+        self.apart: tuple[bool, ...] = (True,)
 
     def target(self, values: Values) -> np.ndarray:
         return np.stack([values[c] for c in self.columns], 1)

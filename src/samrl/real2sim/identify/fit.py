@@ -1,4 +1,4 @@
-"""One estimate of the free numbers: by Adam, as in the paper, or by Levenberg-Marquardt."""
+"""One estimate of the free numbers: by Adam (`descent.py`), as in the paper, or by Levenberg-Marquardt."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from scipy.optimize import least_squares
 from torch import Tensor
 
 from samrl.core.errors import NonFiniteError, SamrlError
+from samrl.real2sim.identify.descent import LONG, Descent
 from samrl.real2sim.identify.problem import Problem, finite_residuals
 
 METHODS = ("levenberg-marquardt", "adam")
 _ROUNDS, _PASSES = 5, 20  # of Levenberg-Marquardt: rounds of new weights, and passes a round at most
-_LONG = 12  # periods of a window of which the first third is explained first
 _FLOOR = 1e-9  # of the residuals' width, where a model explains all
 
 
@@ -58,8 +58,8 @@ class _Trail:
 
 def fit(
     problem: Problem, x0: Tensor, *, method: str = "levenberg-marquardt", epochs: int = 80, share: float = 0.5,
-    starts: bool = False, centre: Tensor | None = None, robust: bool = True, rate: float = 0.05, batch: int = 32,
-    width: float | None = None, seed: int = 0, report: Callable[[str], None] | None = None,
+    starts: bool = False, centre: Tensor | None = None, robust: bool = True, rate: float = 0.3, batch: int = 32,
+    seed: int = 0, report: Callable[[str], None] | None = None,
 ) -> Estimate:  # fmt: skip
     """Search from x0 (P) for what explains the windows best.
 
@@ -67,11 +67,10 @@ def fit(
         epochs: passes over all windows at most. A pass of Levenberg-Marquardt tries one step; where it takes it, it also needs
             the derivatives there.
         share: the centre (x0 where it is not given) is believed to be within this share of the truth: what motion does not tell
-            stays near it (Levenberg-Marquardt only, as the next two).
+            stays near it (Levenberg-Marquardt only, as the next).
         starts: look for the windows' starts too.
         robust: weigh down what fits badly.
-        rate, batch, width, seed: of Adam: learning rate at first (it falls to a hundredth), windows a step, size beyond which a
-            sample's residual counts by its size and not by its square, order.
+        rate, batch, seed: of Adam, see `Descent`.
         report: told about each pass.
 
     Raises: SamrlError where x0 predicts nothing finite.
@@ -81,7 +80,8 @@ def fit(
     if method == "adam":
         if starts:
             raise SamrlError("Adam takes starts as they were read; levenberg-marquardt can look for them.")
-        x, d = _adam(problem, x0, epochs, rate, batch, width, seed, trail), None
+        trail.add(x0, _first(problem, x0, None))
+        x, d = Descent(epochs, rate, batch, robust, seed).run(problem, x0, trail.add), None
     elif method == "levenberg-marquardt":
         x, d = _levenberg_marquardt(problem, x0, x0 if centre is None else centre, epochs, share, starts, robust, trail)
     else:
@@ -94,49 +94,6 @@ def fit(
     return Estimate(x, d, _width(r), torch.stack(trail.x), trail.losses, time.perf_counter() - began, message)
 
 
-def _adam(
-    problem: Problem, x0: Tensor, epochs: int, rate: float, batch: int, width: float | None, seed: int, trail: _Trail
-) -> Tensor:
-    """Mean squared residual (Heiden et al., Eq. 1) over a few windows at a time, by Adam (Kingma and Ba 2015)."""
-    x = x0.detach().clone().requires_grad_()
-    parts, size = _batches(problem, batch, seed), len(problem.windows)
-    optimizer = torch.optim.Adam([x], lr=rate)
-    steps = max(epochs * -(-size // batch), 1)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda i: 0.01 ** (i / steps))
-    trail.add(x, _first(problem, x0, None))
-    for _ in range(epochs):
-        squares = 0.0
-        for part in parts():
-            optimizer.zero_grad()
-            r, x.grad = _calm_gradient(part, x.detach(), width)
-            optimizer.step()
-            schedule.step()
-            squares += r * len(part.windows)
-        trail.add(x, (squares / size) ** 0.5)
-    return x.detach()
-
-
-def _calm_gradient(problem: Problem, x: Tensor, width: float | None = None) -> tuple[float, Tensor]:
-    """Mean squared residual (of residuals beyond `width`, their size: Charbonnier et al. 1994), and its gradient (P) with
-    that of each window cut to the median's length: where motion is chaotic or meets things, a few windows have gradients that
-    are as large as they are useless."""
-    xs = x.expand(len(problem.windows), -1).clone().requires_grad_()
-    squares = problem.residuals_apart(xs).square().mean(2)
-    losses = (squares if width is None else 2 * width**2 * ((1 + squares / width**2).sqrt() - 1)).mean(1)
-    (each,) = torch.autograd.grad(losses.sum(), xs)
-    length = each.norm(dim=1, keepdim=True).clamp_min(1e-300)
-    return float(losses.detach().mean()), (each * (length.median() / length).clamp(max=1.0)).mean(0)
-
-
-def _batches(problem: Problem, batch: int, seed: int) -> Callable[[], list[Problem]]:
-    """Windows in shuffled groups, the same in each epoch (their order is what changes), for a problem takes longer to make than
-    to use."""
-    generator = torch.Generator().manual_seed(seed)
-    order = torch.randperm(len(problem.windows), generator=generator)
-    parts = [problem.on(problem.windows.of(index.sort()[0])) for index in order.split(batch)]
-    return lambda: [parts[i] for i in torch.randperm(len(parts), generator=generator)]
-
-
 def _levenberg_marquardt(
     problem: Problem, x0: Tensor, centre: Tensor, epochs: int, share: float, starts: bool, robust: bool, trail: _Trail
 ) -> tuple[Tensor, Tensor | None]:
@@ -144,7 +101,7 @@ def _levenberg_marquardt(
     whose ends no motion with wrong parameters comes near. Each of the others has windows weighted by their residuals in the
     one before, for motion has stretches that no model explains (iteratively reweighted least squares)."""
     w = problem.windows
-    begun = problem.on(w.cut_short(w.periods // 3)) if w.periods >= _LONG else problem
+    begun = problem.on(w.cut_short(w.periods // 3)) if w.periods >= LONG else problem
     d = torch.zeros(len(w), 2 * w.qd.shape[1], dtype=x0.dtype) if starts else None
     spread, x, width, left = problem.free.deviations(share), x0.detach().clone(), 0.0, epochs
     trail.add(x, _first(begun, x0, d))

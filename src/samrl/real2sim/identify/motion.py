@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,7 +18,8 @@ class Motion:
 
     The engine's semi-implicit Euler is of first order: its error over a second of a pendulum is as large as what is to be
     identified. Twice the state after steps of h less that after steps of 2h is of second order (Richardson 1911), and its
-    gradient too. That takes smooth motion: where bodies touch, steps are taken as they are.
+    gradient too. That takes smooth motion: where bodies touch, steps are taken as they are, but that floating bodies leave
+    behind a half step of gravity (leapfrog: velocities belong to the middles of steps), with which free fall is exact.
 
     Args:
         period: [s] of a sample; substep: the longest h [s].
@@ -31,14 +33,17 @@ class Motion:
         self.substeps = 2 * doubles if smooth else doubles
         self._steps = Physics(scene, timestep=period / self.substeps, **options)
         self._doubles = Physics(scene, timestep=period / doubles, **options) if smooth else None
+        self._kick = self._half_step()
         self._turns = [int(scene.q_adr[i]) + (3 if k == FREE else 0) for i, k in enumerate(scene.joint_type) if k in (BALL, FREE)]
 
     def step(self, params: Params, state: State) -> State:
         """The state (*batch) a period later. Raises NonFiniteError."""
         rest = torch.as_tensor(self.scene.rest, dtype=state.q.dtype).expand(*state.qd.shape)
-        one = self._steps.step(params, state, rest, substeps=self.substeps)
         if self._doubles is None:
-            return one
+            return self._kicked(
+                params, self._steps.step(params, self._kicked(params, state, -1), rest, substeps=self.substeps), 1
+            )
+        one = self._steps.step(params, state, rest, substeps=self.substeps)
         two = self._doubles.step(params, state, rest, substeps=self.substeps // 2)
         return State(self._unit(2 * one.q - two.q), 2 * one.qd - two.qd)
 
@@ -46,12 +51,27 @@ class Motion:
         """q (T, *batch, nq) and q̇ (T, *batch, nv) after each of T periods."""
         if self._doubles is None:
             rest = torch.as_tensor(self.scene.rest, dtype=state.q.dtype).expand(periods, *state.qd.shape)
-            return self._steps.rollout(params, state, rest, substeps=self.substeps)
+            start = self._kicked(params, state, -1)
+            return self._kicked(params, self._steps.rollout(params, start, rest, substeps=self.substeps), 1)
         states = []
         for _ in range(periods):
             state = self.step(params, state)
             states.append(state)
         return State(torch.stack([s.q for s in states]), torch.stack([s.qd for s in states]))
+
+    def _half_step(self) -> np.ndarray:
+        """(nv, 3) what half a step of gravity [m/s²] adds to q̇ of bodies that float."""
+        out = np.zeros((self.scene.nv, 3))
+        for i in np.nonzero(np.asarray(self.scene.joint_type) == FREE)[0]:
+            v = int(self.scene.v_adr[i])
+            out[v : v + 3] = np.eye(3) * (1 - float(self.scene.gravcomp[i])) * self._steps.timestep / 2
+        return out
+
+    def _kicked(self, params: Params, state: State, sign: int) -> State:
+        """The state with half a step of gravity added to velocities, or taken from them."""
+        if not self._kick.any():
+            return state
+        return State(state.q, state.qd + sign * (params.gravity @ state.qd.new_tensor(self._kick).T))
 
     def _unit(self, q: Tensor) -> Tensor:
         """q with quaternions of length 1."""

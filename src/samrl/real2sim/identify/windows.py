@@ -53,6 +53,10 @@ class Windows:
         """The first periods of each window."""
         return replace(self, target=self.target[:, : periods + 1])
 
+    def every(self, periods: int) -> Windows:
+        """The same windows with a sample after so many periods; what is left over at their ends is not compared."""
+        return replace(self, target=self.target[:, ::periods], period=self.period * periods)
+
     def of(self, chosen: np.ndarray | Tensor) -> Windows:
         """Some of the windows, by indices or a mask."""
         index = torch.as_tensor(chosen)
@@ -72,24 +76,17 @@ def cut(
     Raises: SamrlError where the rate does not divide the recordings', or no recording is as long.
     """
     parts: list[tuple[Tensor, Tensor, Tensor, np.ndarray, np.ndarray]] = []
-    period, measured = 0.0, True
+    period, measured = sampling(recordings, length, rate)[0], True
     for n, recording in enumerate(recordings):
-        every = _every(recording, rate)
-        if period and not np.isclose(every * recording.step, period, rtol=1e-3):
-            raise SamrlError(f"{recording.name} has another rate than the recordings before it; give --rate, which divides all.")
-        period = every * recording.step
-        periods = round(length / period)
-        if periods < 1:
-            raise SamrlError(
-                f"a window of {length:g} s holds no sample, which are {period:g} s apart; give a longer window or rate."
-            )
+        every, periods = every_row(recording, rate), round(length / period)
         first = np.arange(0, recording.length - periods * every, max(round((stride or length) / recording.step), 1))
         if not len(first):
             continue
-        q, qd, recorded = _states(scene, recording, channels)
-        target = np.concatenate([c.target(recording.values) for c in channels], 1)
+        q, qd, recorded = states(scene, recording, channels)
         rows = first[:, None] + every * np.arange(periods + 1)
-        parts.append((q[first], qd[first], torch.from_numpy(target[rows]), np.full(len(first), n), first * recording.step))
+        parts.append(
+            (q[first], qd[first], measured_at(recording, channels, rows), np.full(len(first), n), first * recording.step)
+        )
         measured &= recorded
     if not parts:
         longest = max((r.length - 1) * r.step for r in recordings)
@@ -101,8 +98,26 @@ def cut(
     )
 
 
-def _every(recording: Recording, rate: float | None) -> int:
-    """Rows from sample to sample."""
+def sampling(recordings: Sequence[Recording], length: float, rate: float | None) -> tuple[float, int]:
+    """Seconds from sample to sample, the same in all recordings, and how many of these a window has."""
+    period = 0.0
+    for recording in recordings:
+        own = every_row(recording, rate) * recording.step
+        if period and not np.isclose(own, period, rtol=1e-3):
+            raise SamrlError(f"{recording.name} has another rate than the recordings before it; give --rate, which divides all.")
+        period = period or own
+    if round(length / period) < 1:
+        raise SamrlError(f"a window of {length:g} s holds no sample, which are {period:g} s apart; give a longer window or rate.")
+    return period, round(length / period)
+
+
+def measured_at(recording: Recording, channels: Sequence[Channel], rows: np.ndarray) -> Tensor:
+    """z* (*rows, m) at some rows."""
+    return torch.from_numpy(np.concatenate([c.target(recording.values) for c in channels], 1)[rows])
+
+
+def every_row(recording: Recording, rate: float | None) -> int:
+    """Rows from sample to sample. Raises SamrlError where the rate does not divide the recording's."""
     if rate is None:
         return 1
     rows = 1 / (rate * recording.step)
@@ -113,7 +128,7 @@ def _every(recording: Recording, rate: float | None) -> int:
     return round(rows)
 
 
-def _states(scene: Scene, recording: Recording, channels: Sequence[Channel]) -> tuple[Tensor, Tensor, bool]:
+def states(scene: Scene, recording: Recording, channels: Sequence[Channel]) -> tuple[Tensor, Tensor, bool]:
     """q (N, nq) and q̇ (N, nv) of every row, and whether velocities were recorded."""
     q, qd = np.full((recording.length, scene.nq), np.nan), np.full((recording.length, scene.nv), np.nan)
     for channel in channels:
