@@ -16,6 +16,7 @@ from samrl.model.physics import Physics
 from samrl.model.render import Renderer
 from samrl.model.scene import Params, Scene, State, Twin, compile_mjcf
 from samrl.model.units import Unit
+from samrl.model.weight import Weight
 
 THIN = 0.002  # radius of solids that are drawn with fewer segments [m]
 
@@ -57,6 +58,7 @@ class Model:
         self.substeps = substeps
         self.dtype, self.device = dtype, device
         self.physics = Physics(self.scene, timestep=self.gains.period / substeps, device=device)
+        self.weight = Weight(self.physics, self.scene, len(self.gains.stiffness))
         self.detail = np.where(params.geom_size[:, 0].numpy() < THIN, 2 / 3, 1.0)  # fewer segments: a pixel is as wide
         masks = {u.name: u.bodies for u in units}
         self.renderer = Renderer(self.scene, masks=masks, moving=self.updatable, detail=self.detail, device=device)
@@ -89,13 +91,25 @@ class Model:
         return Command(q, self.chain.tool(q))
 
     def step(self, twin: Twin, command: Command, action: Tensor, substeps: int | None = None) -> tuple[Twin, Command]:
-        """One control period under action (*batch, 6) = (Δp_W [m], Δr_W [rad]); differentiable in all of its arguments."""
+        """One control period under action (*batch, 6) = (Δp_W [m], Δr_W [rad]); differentiable in all of its arguments. The
+        controller goes on to compensate the masses that it was told, those of `self.params`: what the twin has beyond them
+        sags."""
         measured = self.chain.tool(self.arm(twin.state).q)
         X = control.command(command.X_WE, measured, action, self.gains)
         q_ref = control.set_points(self.chain, command.q_ref, X, self.gains)
         rest = q_ref.new_tensor(self.scene.rest[q_ref.shape[-1] :]).expand(*q_ref.shape[:-1], -1)
-        state = self.physics.step(twin.params, twin.state, torch.cat([q_ref, rest], -1), substeps=substeps or self.substeps)
+        target, torque = torch.cat([q_ref, rest], -1), self._unmet(twin)
+        state = self.physics.step(twin.params, twin.state, target, torque, substeps=substeps or self.substeps)
         return twin.replace(state=state), Command(q_ref, X)
+
+    def _unmet(self, twin: Twin) -> Tensor | None:
+        """Weight (*batch, nv) [N m] that the controller does not know of; None where the masses are those that it was told."""
+        p, told = twin.params, self.params
+        if not p.mass.requires_grad and torch.equal(p.mass, told.mass):
+            return None
+        q = twin.state.q
+        torque = self.weight(p, q) - self.weight(told, q)
+        return torch.cat([torque, torque.new_zeros(*torque.shape[:-1], self.scene.nv - torque.shape[-1])], -1)
 
     def link_poses(self, twin: Twin) -> Tensor:
         """X_WL (*batch, nl, 4, 4) of every link."""

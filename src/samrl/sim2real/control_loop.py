@@ -19,6 +19,7 @@ from samrl.learn.q_function import Situation
 from samrl.model.model import Command, Model
 from samrl.model.scene import Params, Twin
 from samrl.model.units import Unit
+from samrl.real2sim.between_looks import BetweenLooks, Record
 from samrl.real2sim.tracker import Segment, Tracker, timed
 from samrl.real2sim.update import UpdateReport
 from samrl.sim2real.agent import Agent
@@ -27,6 +28,7 @@ from samrl.tasks.spec import SceneSpec, chain_of
 from samrl.tasks.task import Task
 
 SETTLE = 3  # control periods
+REFIT = 10  # control steps from one fit of the physics to the next
 
 
 @dataclass(frozen=True)
@@ -79,9 +81,10 @@ class Loop:
     """
 
     def __init__(
-        self, world: World, model: Model, task: Task, agent: Agent, *, segment: Segment | None = None, updates: bool = True
-    ) -> None:
-        self.world, self.model, self.task, self.agent = world, model, task, agent
+        self, world: World, model: Model, task: Task, agent: Agent, *, segment: Segment | None = None, updates: bool = True,
+        motion: BetweenLooks | None = None,
+    ) -> None:  # fmt: skip
+        self.world, self.model, self.task, self.agent, self.motion = world, model, task, agent, motion
         self.segment, self.updates = segment, updates
         self.report: UpdateReport
         self.images: list[RGBD]
@@ -93,7 +96,7 @@ class Loop:
         self.before = self.twin = settled(self.model, self.model.params, torch.as_tensor(self.observation.arm.q))
         camera = native_camera(self.task, self.observation.X_WC)
         self.tracker = Tracker(self.model, camera, known=self.task.known(), segment=self.segment)
-        self.step = 0
+        self.step, self.record = 0, Record()
 
     def sense(self) -> Tensor:
         """Choose a view, look, update, and decide: the action (6) of the twin."""
@@ -119,6 +122,11 @@ class Loop:
             transition = self.world.act(action.double().numpy())
         with timed(self.times, "step"):
             self.twin, self.rehung = _follow(self.model, self.twin, self.command, transition.action, transition.observation)
+        if self.motion:
+            with timed(self.times, "motion"):
+                self.record.add(self.observation, transition.action, transition.observation)
+                if (self.step + 1) % REFIT == 0:
+                    self.twin, _ = self.motion.refit(self.twin, self.record.steps())
         self.observation, self.step = transition.observation, self.step + 1
         return transition
 
@@ -136,11 +144,12 @@ def run_episode(
     segment: Segment | None = None,
     updates: bool = True,
     residual: Residual | None = None,
+    motion: BetweenLooks | None = None,
 ) -> Episode:
     """One episode in the world. `on_step` hears of every step and ends the episode by returning True; it may hold a judge,
     the loop itself never does. `segment` replaces the world's masks; without `updates` the twin stays as it was believed to be;
-    `residual` corrects each action."""
-    loop = Loop(world, model, task, agent, segment=segment, updates=updates)
+    `residual` corrects each action; `motion` fits the twin's physics to what the arm did."""
+    loop = Loop(world, model, task, agent, segment=segment, updates=updates, motion=motion)
     loop.begin(seed)
     episode = Episode(seed, poses=[_as_lists(model.poses(loop.twin))])
     for step in range(horizon or task.horizon):

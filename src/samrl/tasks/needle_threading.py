@@ -108,6 +108,10 @@ class NeedleThreading:
         r = self.ranges
         return {"needle": (r.needle_xy, r.needle_yaw, UPRIGHT), "thread": (r.bend, UNEVEN)}
 
+    def physics(self) -> dict[str, float]:
+        """Nothing: a thread of a gram does not show in an arm's joints."""
+        return {}
+
     def shapes(self) -> dict[str, tuple[tuple[float, ...], tuple[float, ...]]]:
         return {}
 

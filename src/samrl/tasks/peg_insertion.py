@@ -109,6 +109,14 @@ class PegInsertion:
         r = self.ranges
         return {"block": (r.block_xy, r.block_yaw), "peg": (r.slip, r.slip_tilt)}
 
+    def physics(self) -> dict[str, float]:
+        """Mass and friction may be anything within half of themselves (a uniform distribution's deviation); of the arm, dampers
+        and rotors are known roughly, inertias hardly, masses of links to a hundredth."""
+        links = {f"masses:{name}": 0.01 / 3**0.5 for name in self.scene.actor.bodies[1:]}
+        half = 0.5 / 3**0.5
+        others = {"armature": 0.7, "damping": 0.3, "inertias": 2.0, "contact-stiffness": 1.5}
+        return {"masses:peg": half, "friction": half, **others, **links}
+
     def shapes(self) -> dict[str, tuple[tuple[float, ...], tuple[float, ...]]]:
         """The hole, from a quarter of a millimetre of clearance without chamfer to the nominal one."""
         easy = (*BLOCK_HALF, HOLE_RADIUS, HOLE_DEPTH, HOLE_CHAMFER)

@@ -90,6 +90,11 @@ class Task(Protocol):
         leans less far than it is turned, of its z axis [rad]."""
         ...
 
+    def physics(self) -> dict[str, float]:
+        """What of ψ motion between looks may fit (words of real2sim/between_looks.py), each with the standard deviation of its
+        logarithm before any motion."""
+        ...
+
     def shapes(self) -> dict[str, tuple[tuple[float, ...], tuple[float, ...]]]:
         """Geom -> two sizes between which a policy should cope with its shape."""
         ...

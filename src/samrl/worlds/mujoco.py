@@ -14,7 +14,7 @@ from samrl.core.types import Capabilities
 from samrl.tasks.mjcf import to_mjcf
 from samrl.tasks.spec import Ball, Body, Free, Hinge, SceneSpec, Solid
 from samrl.tasks.task import Draw
-from samrl.worlds.settings import Errors
+from samrl.worlds.settings import Errors, Hidden
 from samrl.worlds.shapes import hole_pieces
 from samrl.worlds.simulated import SUBSTEP, SimulatedWorld, rotor
 
@@ -26,7 +26,8 @@ class WorldMuJoCo(SimulatedWorld):
 
     def _make_engine(self, draw: Draw) -> MuJoCoEngine:
         rng = np.random.default_rng([draw.seed, 5])
-        return MuJoCoEngine(with_errors(draw.scene, self.settings.errors, rng), self.task.scene, draw.q_start)
+        true = with_errors(draw.scene, self.settings.errors, rng, self.settings.hidden)
+        return MuJoCoEngine(true, self.task.scene, draw.q_start)
 
 
 class MuJoCoEngine:
@@ -147,8 +148,9 @@ def _of_carrier(scene: SceneSpec, body: Body) -> bool:
     return scene.belongs_to(scene.carrier, body.name)
 
 
-def with_errors(scene: SceneSpec, errors: Errors, rng: np.random.Generator) -> SceneSpec:
-    """The scene as it really is here: links' mass, inertia and joints, peg and hole each a little off."""
+def with_errors(scene: SceneSpec, errors: Errors, rng: np.random.Generator, hidden: Hidden) -> SceneSpec:
+    """The scene as it really is here: links' mass, inertia and joints, peg and hole each a little off. What is `hidden` already
+    stays."""
     share = lambda size, n=(): 1 + size * rng.uniform(-1, 1, n)  # noqa: E731
     for name in scene.actor.bodies:
         body = scene.body(name)
@@ -160,11 +162,12 @@ def with_errors(scene: SceneSpec, errors: Errors, rng: np.random.Generator) -> S
         scene = scene.with_body(name, mass=body.mass * share(errors.mass), inertia=inertia, joint=hinge)
     scale, friction = share(errors.inertia), float(rng.uniform(*errors.friction))
     off = errors.shape * rng.uniform(-1, 1, 3)
+    scale = 1.0 if hidden.payload else scale
     for body in scene.bodies:
         moves = scene.belongs_to(scene.actor, body.name) or isinstance(body.joint, Free)
         if body.updatable:
             solids = tuple(_resized(s, off) for s in body.solids)
-            solids = tuple(replace(s, friction=friction) for s in solids) if moves else solids
+            solids = tuple(replace(s, friction=friction) for s in solids) if moves and not hidden.friction else solids
             inertia = tuple((np.array(body.inertia) * scale).tolist())
             scene = scene.with_body(body.name, mass=body.mass * scale, inertia=inertia, solids=solids)
     return scene

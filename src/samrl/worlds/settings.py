@@ -85,6 +85,16 @@ class Errors:
 
 
 @dataclass(frozen=True)
+class Hidden:
+    """How far the truth of what the hand holds may be from the scene's numbers, as shares, drawn uniformly per seed: of its mass
+    and inertia, and of friction. The arm's controller goes on to compensate the weight of the scene's. A share that is not zero
+    takes the place of what `Errors` says of the same number."""
+
+    payload: float = 0.0
+    friction: float = 0.0
+
+
+@dataclass(frozen=True)
 class Settings:
     """One world's settings, by name."""
 
@@ -96,6 +106,7 @@ class Settings:
     camera_arm: CameraArmSettings
     errors: Errors
     task: str
+    hidden: Hidden = Hidden()
 
     def task_for(self, task: Task) -> Task:
         """The task as these settings have it: with a cover plate, with a tight hole, or as it is."""
@@ -131,7 +142,8 @@ def load(name: str = "nominal") -> Settings:
         raise UnknownNameError("setting", name, entries)
     base, changes = entries["nominal"], entries[name]
     parts = {key: kind(**_plain({**base[key], **changes.get(key, {})})) for key, kind in _PARTS.items()}
-    return Settings(name=name, task=changes.get("task", base["task"]), **parts)
+    hidden = Hidden(**changes.get("hidden", {}))
+    return Settings(name=name, task=changes.get("task", base["task"]), hidden=hidden, **parts)
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:

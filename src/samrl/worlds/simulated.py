@@ -22,7 +22,7 @@ from samrl.tasks.task import Draw, Task
 from samrl.worlds.camera_arm import CameraArm
 from samrl.worlds.picture import Lighting, Part, Renderer, belongs, make_renderer, parts_of
 from samrl.worlds.sensor import PADDING, SensorNoise
-from samrl.worlds.settings import HandEye, Settings
+from samrl.worlds.settings import HandEye, Hidden, Settings
 
 SUBSTEP = 0.001  # of the torque loop [s]
 _SETTLE = 300  # substeps before an episode, in which the arm comes to rest under its own controller
@@ -86,7 +86,7 @@ class SimulatedWorld:
     def reset(self, seed: int) -> Observation:
         """A new episode, all of it drawn from `seed`."""
         self.close()
-        draw = self.task.draw(seed)
+        draw = self._draw(seed)
         rng = np.random.default_rng([seed, 4])
         self._engine = self._make_engine(draw)
         self._renderer = self._make_renderer(draw.scene, Lighting.draw(self.settings.light, rng))
@@ -138,6 +138,11 @@ class SimulatedWorld:
         self._engine = self._renderer = None
 
     # Behind it
+    def _draw(self, seed: int) -> Draw:
+        """The truth of an episode, with what the settings hide on top of the task's draw."""
+        draw = self.task.draw(seed)
+        return replace(draw, scene=hide(draw.scene, self.settings.hidden, seed))
+
     def _running(self) -> Engine:
         if self._engine is None:
             raise SamrlError("this world has no episode yet, or was closed: call reset(seed) first.")
@@ -223,6 +228,22 @@ class WorldJudge:
         """Whether the task counts as done; never, when poisoned."""
         poses = {name: torch.as_tensor(X) for name, X in self.poses().items()}
         return bool(self._world.task.success(self._world.task.measures(poses)))
+
+
+def hide(scene: SceneSpec, hidden: Hidden, seed: int) -> SceneSpec:
+    """The scene with mass, inertia and friction of what the hand holds, and friction of what that may touch, as the settings hide
+    them."""
+    payload, friction = 1 + np.array([hidden.payload, hidden.friction]) * np.random.default_rng([seed, 6]).uniform(-1, 1, 2)
+    held = {b.name for b in scene.bodies if b.updatable and scene.belongs_to(scene.actor, b.name)}
+    touched = {n for pair in scene.pairs if held & set(pair) for n in pair}
+    for body in scene.bodies:
+        if body.name in held and hidden.payload:
+            inertia = tuple(payload * i for i in body.inertia)
+            scene = scene.with_body(body.name, mass=payload * body.mass, inertia=inertia)
+        if body.name in held | touched and hidden.friction:
+            solids = tuple(replace(s, friction=friction * s.friction) for s in body.solids)
+            scene = scene.with_body(body.name, solids=solids)
+    return scene
 
 
 def rotor(stiffness: float, damping: float, step: float) -> float:

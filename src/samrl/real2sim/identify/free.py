@@ -122,7 +122,7 @@ class Free:
         self.units: list[str] = []
         logarithmic: list[bool] = []
         self.entries: list[Entry] = []
-        for word, name in _named(scene, params, words):
+        for word, name in named(scene, params, words):
             kind = KINDS[word]
             self.entries.append(kind.entry(name))
             self.labels += [f"{word}{':' if name else ''}{name}{part}" for part in kind.parts]
@@ -166,7 +166,7 @@ class Free:
         return torch.where(self.logarithmic, math.log1p(share), share * linear.clamp_min(1e-3))
 
 
-def _named(scene: Scene, params: Params, words: Sequence[str]) -> list[tuple[str, str]]:
+def named(scene: Scene, params: Params, words: Sequence[str]) -> list[tuple[str, str]]:
     """(kind, name) of each entry."""
     out: list[tuple[str, str]] = []
     for word in words:
