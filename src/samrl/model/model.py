@@ -105,7 +105,7 @@ class Model:
     def _unmet(self, twin: Twin) -> Tensor | None:
         """Weight (*batch, nv) [N m] that the controller does not know of; None where the masses are those that it was told."""
         p, told = twin.params, self.params
-        if not p.mass.requires_grad and torch.equal(p.mass, told.mass):
+        if not p.mass.requires_grad and self.weight.same(p, told):
             return None
         q = twin.state.q
         torque = self.weight(p, q) - self.weight(told, q)

@@ -22,10 +22,14 @@ class Weight:
     def __init__(self, physics: Physics, scene: Scene, joints: int) -> None:
         self.physics = physics
         moves = np.asarray(scene.nd) > 0
-        moves = np.asarray(scene.nd) > 0
         self.link = [int(np.flatnonzero((np.asarray(scene.v_adr) == k) & moves)[0]) for k in range(joints)]
         self.axis, self.share = torch.as_tensor(scene.axis[self.link]), torch.as_tensor(scene.gravcomp)
         self.beyond = torch.as_tensor(_beyond(scene)[self.link], dtype=torch.float64)
+
+    def same(self, a: Params, b: Params) -> bool:
+        """Whether what is compensated has the same masses in both."""
+        held = np.flatnonzero(self.share.numpy())
+        return bool((a.mass[..., held] == b.mass[..., held]).all())
 
     def __call__(self, params: Params, q: Tensor) -> Tensor:
         """(*batch, n) [N m] at q (*batch, nq); differentiable in params and q."""
