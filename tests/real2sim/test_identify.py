@@ -38,6 +38,10 @@ CASES = {  # scene, what is free, columns, starts q and qd
         ANGLES | {"markers": {"m": {"body": "arm2", "at": [0, 0, -0.1], "columns": ["x", "z"], "axes": ["x", "z"]}}},
     ),
     "ball": (BALL, ("coms", "moments", "masses"), {"time": 0.04, "angles": {"s": list("wxyz")}}),
+    "balls": (
+        EXAMPLES / "ball_pendulum.xml", ("link-lengths", "com-distances"),
+        {"time": 0.04, "angles": {"shoulder": list("abcd"), "elbow": list("wxyz")}},
+    ),
     "free": (TUMBLE, ("gravity", "moments", "masses"), {"time": 0.04, "poses": {"c": ["x", "y", "z", "qw", "qx", "qy", "qz"]}}),
 }  # fmt: skip
 
@@ -92,6 +96,14 @@ def test_extrapolated_motion_is_of_second_order() -> None:
     exact = run(2.5e-4, True)
     plain, coarse, fine = ((run(h, s) - exact).abs().max() for h, s in ((2e-3, False), (4e-3, True), (2e-3, True)))
     assert fine < plain / 20 and coarse / fine == pytest.approx(4.0, rel=0.3)
+
+
+def test_lengths_of_arms_on_ball_joints() -> None:
+    """The model that Heiden et al. have of the double pendulum (Sec. V): joints turn in space."""
+    problem, truth = synthetic("balls", count=6, noise=1e-3)
+    found = fit(problem, problem.free.start)
+    length = problem.free.labels.index("link-lengths:arm2")
+    assert abs(float((problem.free.start - truth)[length])) > 0.05 > 20 * abs(float((found.x - truth)[length]))
 
 
 @pytest.mark.parametrize("known", [True, False])

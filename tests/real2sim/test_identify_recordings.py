@@ -156,3 +156,14 @@ def test_columns_by_hand_are_those_of_a_file(tmp_path: Path) -> None:
     file = tmp_path / "c.yaml"
     file.write_text("time: t\nangles: {hip: p, knee: k}\nabsolute: true\nzero: 3.141592653589793\n")
     assert read_columns(file) == HIP_KNEE and isinstance(HIP_KNEE, Columns)
+
+
+@pytest.mark.parametrize("name", ["single_pendulum", "double_pendulum", "triple_pendulum", "cube"])
+def test_recordings_that_come_along_are_read(name: str) -> None:
+    examples = Path(__file__).parents[2] / "examples" / "identify"
+    scene, params, _ = compile_mjcf(examples / f"{name}.xml", torch.float64)
+    columns = read_columns(examples / f"{name}.yaml")
+    recordings, notes = read_recordings([examples / ("tosses.npz" if name == "cube" else f"{name}.npz")], columns)
+    windows = cut(scene, recordings, make_channels(scene, params, columns), length=0.2, stride=0.5)
+    assert not notes and len(windows) >= 2 * len(recordings) - (name == "cube") * len(recordings)
+    assert bool(torch.isfinite(windows.target).all() and torch.isfinite(windows.qd).all())
