@@ -15,7 +15,7 @@ from samrl.tasks.mjcf import to_mjcf
 from samrl.tasks.spec import Ball, Body, Free, Hinge, SceneSpec, Solid
 from samrl.tasks.task import Draw
 from samrl.worlds.settings import Errors, Hidden
-from samrl.worlds.shapes import hole_pieces
+from samrl.worlds.shapes import disc_points, hole_pieces
 from samrl.worlds.simulated import SUBSTEP, SimulatedWorld, rotor
 
 
@@ -100,7 +100,10 @@ def compile_scene(scene: SceneSpec) -> mujoco.MjModel:
             joint.set("armature", str(rotor(body.joint.stiffness, 0.0, SUBSTEP)))
         for i, solid in enumerate(body.solids):
             if solid.shape == "block_with_hole":
-                _put_hole(root, f"{body.name}/{i}", solid)
+                _put_pieces(root, f"{body.name}/{i}", hole_pieces(solid.size))
+            elif solid.shape == "disc":  # a cylinder's sharp edge would let nothing slip under it
+                _put_pieces(root, f"{body.name}/{i}", [disc_points(solid.size)])
+                _many_points(option)
     _set_friction(root, scene)
     try:
         return mujoco.MjModel.from_xml_string(ET.tostring(root, encoding="unicode"))
@@ -108,8 +111,14 @@ def compile_scene(scene: SceneSpec) -> mujoco.MjModel:
         raise SceneError(f"MuJoCo cannot compile scene '{scene.name}': {error}.") from error
 
 
-def _put_hole(root: ET.Element, name: str, solid: Solid) -> None:
-    """Replace the box that stands for a block with a hole by convex meshes, and its contact pairs by theirs."""
+def _many_points(option: ET.Element) -> None:
+    """Faces of convex meshes touch at several points, not at one, or what lies flat rocks."""
+    if option.find("flag") is None:
+        ET.SubElement(option, "flag", multiccd="enable")
+
+
+def _put_pieces(root: ET.Element, name: str, pieces: list[np.ndarray]) -> None:
+    """Replace the geom that stands for a solid by convex meshes of the points (k, 3), and its contact pairs by theirs."""
     asset = root.find("asset")
     asset = ET.SubElement(root, "asset") if asset is None else asset
     parent = next(body for body in root.iter("body") if any(g.get("name") == name for g in body.findall("geom")))
@@ -120,7 +129,7 @@ def _put_hole(root: ET.Element, name: str, solid: Solid) -> None:
     pairs = [p for p in contact if name in (p.get("geom1"), p.get("geom2"))]
     for pair in pairs:
         contact.remove(pair)
-    for i, points in enumerate(hole_pieces(solid.size)):
+    for i, points in enumerate(pieces):
         part = f"{name}/{i}"
         ET.SubElement(asset, "mesh", name=part, vertex=" ".join(f"{v:.9g}" for v in points.ravel()))
         # MuJoCo moves a mesh to its own centre and turns it to its own axes; the geom's pose undoes that
