@@ -50,7 +50,7 @@ class FlipEpisodes:
 
     def __init__(
         self, n: int, seed: int, physics: Physics = PLAIN, mix: tuple[float, ...] = (1.0, 0.0, 0.0), grow: bool = False,
-        discount: float = 0.98,
+        discount: float = 0.99,
     ) -> None:  # fmt: skip
         self.n, self.mix, self.first, self.grow, self.discount = n, mix, mix[0], grow, discount
         self.g, self.pan = torch.Generator().manual_seed(seed), torch.tensor(PAN)
