@@ -107,8 +107,7 @@ class Model:
         p, told = twin.params, self.params
         if not p.mass.requires_grad and self.weight.same(p, told):
             return None
-        q = twin.state.q
-        torque = self.weight(p, q) - self.weight(told, q)
+        torque = self.weight(replace(p, mass=p.mass - told.mass), twin.state.q)  # linear in masses; poses are as they are
         return torch.cat([torque, torque.new_zeros(*torque.shape[:-1], self.scene.nv - torque.shape[-1])], -1)
 
     def link_poses(self, twin: Twin) -> Tensor:
