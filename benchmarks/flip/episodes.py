@@ -1,7 +1,8 @@
 """The flip as episodes in the twin, a batch: what the policy sees, potential of a state, success. No gradients.
 
-One potential of state and no phase: the reward of a step is γ Φ(s') - Φ(s) (Ng, Harada and Russell 1999), so the sum along
-an episode is the same whatever the way, and standing still at a good place costs (1 - γ) Φ a step.
+One potential of state, which remembers whether the disc has been lifted clear: the reward of a step is γ Φ(s') - Φ(s) (Ng, Harada
+and Russell 1999), so the sum along an episode is the same whatever the way, and standing still at a good place costs (1 - γ) Φ a
+step.
 """
 
 from __future__ import annotations

@@ -41,6 +41,7 @@ class Outcome:
     friction: float
     won: bool = False
     lifted: bool = False
+    lost: bool = False
     steps: int = 0
     up: float = 1.0
     frames: list[dict[str, np.ndarray]] = field(default_factory=list)
@@ -86,7 +87,7 @@ def episode(world: str, policy: ppo.Policy, episodes: FlipEpisodes, seed: int) -
             q, qd = (torch.tensor(x) for x in engine.joints())
             v, w = velocity(engine)
             _judge(out, engine.poses(), v, w)
-            if out.won or out.steps == EPISODE:
+            if out.won or out.lost or out.steps == EPISODE:
                 return out
             _tell(episodes, twin, Command(q_ref[None].float(), X[None].float()), q, qd, out.frames[-1]["cake"], v, w)
             with torch.no_grad():
@@ -111,10 +112,11 @@ def _judge(out: Outcome, poses: dict[str, np.ndarray], v: np.ndarray, w: np.ndar
     cake = poses["cake"]
     height, out.up = cake[2, 3] - PAN[2], float(cake[2, 2])
     clearance = height - np.sqrt(max(0.0, 1 - out.up**2)) * DISC_RADIUS - abs(out.up) * DISC_HALF
-    out.lifted |= bool(clearance > CLEAR and out.up > 0)
+    out.lifted |= bool(clearance > CLEAR and out.up > 0) and not out.lost
     still = np.linalg.norm(v) < 0.05 and np.linalg.norm(w) < 0.5 and height < 0.007
     inside = np.hypot(*(cake[:2, 3] - PAN[:2])) < PAN_RADIUS
-    out.won = bool(out.lifted and still and inside and out.up < -np.cos(np.pi / 6))
+    out.lost |= bool(np.hypot(*(cake[:2, 3] - PAN[:2])) > 0.16 or height < -0.02 or height > 0.4)
+    out.won = bool(out.lifted and still and inside and out.up < -np.cos(np.pi / 6) and not out.lost)
     out.frames.append(poses)
 
 

@@ -24,12 +24,13 @@ SETTINGS = ppo.Settings()
 @torch.no_grad()
 def evaluate(policy: ppo.Policy, episodes: FlipEpisodes) -> tuple[torch.Tensor, torch.Tensor]:
     """Of one episode in each environment: success, and lifted (n each)."""
-    won, ended = torch.zeros(2, episodes.n, dtype=torch.bool)
+    won, lifted, ended = torch.zeros(3, episodes.n, dtype=torch.bool)
     for _ in range(EPISODE):
         _, over, _, now = episodes.step(policy(episodes.features()[0]))
         won |= now & ~ended
+        lifted |= episodes.lifted & ~ended
         ended |= over
-    return won, episodes.lifted
+    return won, lifted
 
 
 def load(path: Path, episodes: FlipEpisodes) -> ppo.Policy:
@@ -60,6 +61,7 @@ def main() -> None:
             torch.save(learner.policy.state_dict(), given.out)
 
     ppo.train(learner, given.iterations, report)
+    torch.save(learner.policy.state_dict(), given.out)
     took, busy = time.perf_counter() - began, time.process_time() - used
     won, lifted = evaluate(learner.policy, FlipEpisodes(given.count, 10000, PLAIN))
     low, high = wilson(int(won.sum()), given.count)

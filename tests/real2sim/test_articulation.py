@@ -9,13 +9,14 @@ import mujoco
 import numpy as np
 import pytest
 import torch
+from scipy.spatial.transform import Rotation
 
 from samrl import cli
 from samrl.core.camera import Camera, viewpoint
 from samrl.core.errors import ImageError, SamrlError, SceneError, UnknownNameError
 from samrl.core.types import RGBD
 from samrl.real2sim.articulation.files import write_looks
-from samrl.real2sim.articulation.fit import fit_articulation
+from samrl.real2sim.articulation.fit import JointEstimate, fit_articulation
 from samrl.real2sim.articulation.joint import joint_of, likely_joints
 from samrl.real2sim.articulation.problem import JointProblem, Looks, Model
 from samrl.real2sim.articulation.scene_file import write_joint
@@ -129,6 +130,41 @@ def test_furniture_that_stands_elsewhere(drawer) -> None:
     assert np.abs(blind.state - states).max() > np.abs(found.state - states).max() and blind.loss > found.loss
     body = mujoco.MjModel.from_xml_string(write_joint(rough, found)).body("cabinet")
     assert np.allclose(body.pos, found.X_WF[:3, 3], atol=1e-6)
+
+
+URDF = """<robot name="r"><link name="room"/><link name="box">{0}</link><link name="lid">{0}</link>
+  <joint name="stands" type="fixed"><origin xyz="0 0 .5"/><parent link="room"/><child link="box"/></joint>
+  <joint name="hinge" type="revolute"><origin xyz="0 0 1"/><parent link="box"/><child link="lid"/><axis xyz="0 1 0"/>
+    <limit lower="0" upper="1" effort="1" velocity="1"/></joint></robot>""".format(
+    """<inertial><mass value="1"/><inertia ixx="1" iyy="1" izz="1" ixy="0" ixz="0" iyz="0"/></inertial>
+    <collision><geometry><box size=".1 .1 .02"/></geometry></collision>"""
+)
+FRAMED = """<mujoco><worldbody><frame pos="1 0 0" euler="0 0 90"><body name="box" pos="0 0 .5"><geom type="box" size=".1 .1 .1"/>
+  <body name="lid" pos=".3 0 .1"><joint name="hinge" axis="0 1 0"/><geom type="box" size=".1 .1 .01"/></body></body></frame>
+  </worldbody></mujoco>"""
+
+
+@pytest.mark.parametrize(("text", "moved"), [(URDF, False), (FRAMED, False), (FRAMED, True)])
+def test_a_written_scene_stands_where_it_stood(text: str, moved: bool) -> None:
+    """Links that a URDF fuses and frames of an MJCF keep their poses, or go where the furniture was found."""
+    before = mujoco.MjModel.from_xml_string(text)
+    base = next(b for b in range(1, before.nbody) if before.body_parentid[b] == 0)
+    shift = np.array([0.1, -0.2, 0.3]) if moved else np.zeros(3)
+    X_WF = np.eye(4)
+    X_WF[:3, :3] = Rotation.from_quat(before.body_quat[base], scalar_first=True).as_matrix()
+    X_WF[:3, 3] = before.body_pos[base] + shift
+    axis, point, none = np.array([0.0, 0.6, 0.8]), np.array([0.0, 0.0, 0.01]), np.zeros(3)
+    found = JointEstimate(
+        "lid", "hinge", np.array([0.5]), np.zeros(1), axis, point, none, none, 0.0, 0.0, np.eye(1), X_WF, 0.0, base_free=moved
+    )
+    after = mujoco.MjModel.from_xml_string(write_joint(text, found))
+    places = []
+    for model in (before, after):
+        data = mujoco.MjData(model)
+        mujoco.mj_forward(model, data)
+        places.append((data.geom_xpos.copy(), data.geom_xmat.copy()))
+    assert np.allclose(places[1][0], places[0][0] + shift, atol=1e-6) and np.allclose(places[1][1], places[0][1], atol=1e-6)
+    assert np.allclose(after.jnt_axis[0], axis) and np.allclose(after.jnt_pos[0], point)
 
 
 @pytest.mark.parametrize(("text", "body", "joint"), [(CABINET, "drawer", "drawer_slide"), (CHEST, "lid", "lid_hinge")])

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from samrl.core.errors import SamrlError
 from samrl.core.types import ArmState, Observation
 from samrl.model.model import Command
 from samrl.model.physics import Physics
@@ -108,3 +109,32 @@ def test_what_a_world_hides_makes_its_arm_sag(name: str) -> None:
         world.close()
     assert abs(hidden) > 1e-3
     assert z[0.5] < z[0.0] if hidden > 0 else z[0.5] > z[0.0]
+
+
+@pytest.mark.parametrize("factor", [0.5, 1.5])
+def test_a_mass_that_the_controller_was_not_told_of_moves_the_hand(model, factor: float) -> None:
+    """Down where it is heavier, up where it is lighter."""
+    peg = model.scene.link("peg")
+    mass = torch.where(torch.arange(len(model.params.mass)) == peg, factor * model.params.mass, model.params.mass)
+    heights = []
+    for params in (model.params, model.params.replace(mass=mass)):
+        twin = Twin(params, model.state(torch.as_tensor(TASK.draw(0).q_start)))
+        command = model.at_rest(twin.state)
+        for _ in range(8):
+            twin, command = model.step(twin, command, torch.zeros(6, dtype=torch.float64))
+        heights.append(float(model.chain.tool(model.arm(twin.state).q)[2, 3]))
+    assert 5e-5 < (heights[1] - heights[0]) * (1 if factor < 1 else -1) < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("words", "asked", "sentence"),
+    [
+        ({}, (), "nothing to fit"),
+        ({"coms:peg": 0.1}, (), "'coms:peg' is no positive number"),
+        ({"masses:peg": 0.3}, ("friction",), "an interval of 'friction'"),
+        ({"masses": 0.3}, ("masses",), "numbers, and an interval is given of one"),
+    ],
+)
+def test_what_cannot_be_fitted_between_looks_is_refused(model, words: dict, asked: tuple, sentence: str) -> None:
+    with pytest.raises(SamrlError, match=sentence):
+        BetweenLooks(model, words, asked)

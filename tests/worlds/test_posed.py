@@ -52,3 +52,12 @@ def test_names_and_shapes_are_checked() -> None:
         PosedWorld(text, settings.load("nominal"), 0, np.zeros(3))
     with pytest.raises(SceneError, match="does not compile"):
         PosedWorld("<mujoco><nonsense/></mujoco>", settings.load("nominal"), 0, np.zeros(3))
+
+
+def test_bodies_without_names_stay_apart() -> None:
+    two = """<mujoco><worldbody><body pos="-1 0 0"><geom type="sphere" size=".1"/></body>
+      <body pos="1 0 0"><geom type="sphere" size=".1"/></body></worldbody></mujoco>"""
+    world = PosedWorld(two, settings.load("nominal"), 0, np.zeros(3))
+    poses = world.poses()
+    world.close()
+    assert sorted(X[0, 3] for X in poses.values()) == [-1.0, 0.0, 1.0]

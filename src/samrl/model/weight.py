@@ -35,7 +35,7 @@ class Weight:
         """(*batch, n) [N m] at q (*batch, nq); differentiable in params and q."""
         X = self.physics.link_poses(params, q)
         R, p = X[..., :3, :3], X[..., :3, 3]
-        at = lambda x: x.to(q.dtype)  # noqa: E731
+        at = lambda x: x.to(q)  # noqa: E731
         mass = params.mass * at(self.share)
         moment = mass[..., None] * ((R @ params.com[..., None])[..., 0] + p)
         hinge_R, hinge_p = R[..., self.link, :, :], p[..., self.link, :]

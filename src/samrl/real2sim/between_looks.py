@@ -17,6 +17,7 @@ import torch
 from scipy.stats import t as student
 from torch import Tensor
 
+from samrl.core.errors import SamrlError
 from samrl.core.types import Observation
 from samrl.model.model import Command, Model
 from samrl.model.physics import Physics
@@ -95,6 +96,9 @@ class BetweenLooks:
             "contact-stiffness" alone are one factor on all of it.
         asked: those of the words to which an interval is given, each of one number.
         poses: body -> standard deviations of where the twin has it, from the looks ([m], [rad]).
+
+    Raises: SamrlError for no words, a word that does not stand for logarithms of single numbers, or an interval that is asked for
+    of what is not among the words or is several numbers; UnknownNameError.
     """
 
     def __init__(
@@ -105,11 +109,25 @@ class BetweenLooks:
         entries: list[Entry] = []
         deviations: list[float] = []
         self.place: dict[str, int] = {}
+        if not words:
+            raise SamrlError("motion between looks has nothing to fit: the task's physics() names nothing.")
         for word, deviation in words.items():
             found = _entries(self.precise, word)
+            if not all(isinstance(e, LogOf | ScaleOf) for e in found):
+                raise SamrlError(
+                    f"'{word}' is no positive number, and between looks only such are fitted; masses or friction would do."
+                )
+            if word in self.asked and len(found) != 1:
+                raise SamrlError(
+                    f"'{word}' is {len(found)} numbers, and an interval is given of one; name one, as in masses:peg."
+                )
             self.place.setdefault(word, len(deviations))
             entries += found
             deviations += [deviation] * len(found)
+        if lacking := [w for w in self.asked if w not in words]:
+            raise SamrlError(
+                f"an interval of '{lacking[0]}' is asked for, which is not among what is fitted: {', '.join(words)}."
+            )
         for body, (far, turned) in (poses or {}).items():
             entries.append(PoseOf(body))
             deviations += [far] * 3 + [turned] * 3

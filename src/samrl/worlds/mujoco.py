@@ -113,8 +113,9 @@ def compile_scene(scene: SceneSpec) -> mujoco.MjModel:
 
 def _many_points(option: ET.Element) -> None:
     """Faces of convex meshes touch at several points, not at one, or what lies flat rocks."""
-    if option.find("flag") is None:
-        ET.SubElement(option, "flag", multiccd="enable")
+    flag = option.find("flag")
+    flag = ET.SubElement(option, "flag") if flag is None else flag
+    flag.set("multiccd", "enable")
 
 
 def _put_pieces(root: ET.Element, name: str, pieces: list[np.ndarray]) -> None:

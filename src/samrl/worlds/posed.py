@@ -41,6 +41,7 @@ class PosedWorld:
         except ValueError as error:
             raise SceneError(f"the scene does not compile; MuJoCo says: {' '.join(str(error).split())}.") from error
         self._data = mujoco.MjData(self._model)
+        self._names = [self._model.body(b).name or f"body {b}" for b in range(self._model.nbody)]
         rng = np.random.default_rng([seed, 4])
         lighting = Lighting.draw(settings.light, rng)
         self._X_CT = hand_eye_error(settings.hand_eye, rng).numpy()
@@ -62,7 +63,7 @@ class PosedWorld:
         for b in range(self._model.nbody):
             X = np.eye(4)
             X[:3, :3], X[:3, 3] = self._data.xmat[b].reshape(3, 3), self._data.xpos[b]
-            out[self._model.body(b).name] = X
+            out[self._names[b]] = X
         return out
 
     def look(self, camera: Camera, bodies: tuple[str, ...]) -> RGBD:
@@ -90,11 +91,11 @@ class PosedWorld:
             raise SceneError(f"geom '{geom.name}' is a '{shape}'; a posed world draws {', '.join(_SIZES)}.")
         size, color = tuple(geom.size[: _SIZES[shape]]), tuple(geom.rgba[:3].tolist())
         solid = Solid(shape, size, tuple(geom.pos), tuple(geom.quat), color)
-        return Part(self._model.body(geom.bodyid[0]).name, mesh_of(solid), color, shape != "plane")
+        return Part(self._names[int(geom.bodyid[0])], mesh_of(solid), color, shape != "plane")
 
     def _below(self, name: str) -> list[str]:
         """The body and all that hangs on it."""
-        names = [self._model.body(b).name for b in range(self._model.nbody)]
+        names = self._names
         if name not in names:
             raise UnknownNameError("body", name, names)
         out = [name]

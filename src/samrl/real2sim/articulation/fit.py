@@ -36,6 +36,7 @@ class JointEstimate:
         covariance: of states, of tilt about and shift along `Joint.across` of the line found, and of the furniture's place and
             turn, where these are looked for.
         X_WF: (4, 4) where the furniture stands: of the body that stands in the world and carries the one that moves.
+        base_free: whether that was looked for.
         loss: mean size of what is left in the masked images, per pixel; losses: of each kind that was tried.
         message: a sentence; seconds.
     """
@@ -56,6 +57,7 @@ class JointEstimate:
     losses: dict[str, float] = field(default_factory=dict)
     message: str = ""
     seconds: float = 0.0
+    base_free: bool = False
 
 
 def fit_articulation(
@@ -131,6 +133,7 @@ def _estimate(
         model.body, joint.kind, found.x[:n] + zero, std[:n], joint.axis.numpy(), joint.point.numpy(),
         (X_WB[:3, :3] @ joint.axis).numpy(), lie.transform(X_WB, joint.point[None])[0].numpy(), angle, place, covariance,
         (base @ model.X_WL[model.base[0]].double()).numpy(), found.loss, losses, message, seconds,
+        len(problem.steps) > problem.line.stop,
     )  # fmt: skip
 
 

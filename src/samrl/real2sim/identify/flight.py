@@ -38,8 +38,8 @@ class Flight:
         self._airborne = Motion(airborne, period=step, substep=substep, smooth=False)
 
     def last_row(self, q: Tensor, qd: Tensor) -> int:
-        """Of rows q (N, nq), q̇ (N, nv) the last from which the engine comes to the next one without a touch, or -1 where there
-        is none, or no touch at all."""
+        """Of rows q (N, nq), q̇ (N, nv) the last before the first touch, which the engine feels on the way from it to the next; -1
+        where there is no touch at all."""
         with torch.no_grad():
             after, freely = (m.step(self.params, State(q, qd)).qd for m in (self._touching, self._airborne))
         felt = ((after - freely).abs().amax(1) > _FELT).numpy()
