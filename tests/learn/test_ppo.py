@@ -75,19 +75,24 @@ def test_the_same_seed_learns_the_same() -> None:
 
 
 def test_episodes_that_end_have_no_future() -> None:
-    """Advantages of one stretch by hand: values of what comes after an end do not count, after a timeout they do."""
-    learner = ppo.Learner(Carts(64, 0), ppo.Settings(window=8, width=16), seed=0, actions=1)
-    seen: list[tuple[Tensor, ...]] = []
-    act = learner.episodes.step
-    learner.episodes.step = lambda z: seen.append((*act(z), learner._value(learner.episodes.features()[1]))) or seen[-1][:4]  # type: ignore[method-assign]
-    learner.norm = (0.0, 1.0)
+    """Advantages of a stretch by hand: values of what comes after an end do not count, after a timeout they do."""
+    carts = Carts(64, 0)
+    carts.x[:16], carts.v[:16], carts.age[16:32] = 0.0, 0.0, 57  # nearly won, nearly out of time
+    learner = ppo.Learner(carts, ppo.Settings(window=8, width=16), seed=0, actions=1)
+    learner.norm, seen, act = (0.3, 2.0), [], carts.step
+
+    def step(z: Tensor) -> tuple[Tensor, ...]:
+        seen.append((*act(z), learner._value(carts.features()[1])))
+        return seen[-1][:4]
+
+    carts.step = step  # type: ignore[method-assign, assignment]
     _, known, _, _, A, returns = (x.unflatten(0, (8, 64)) for x in learner._collect())
-    reward, ended, late, _, after = (x.detach() for x in seen[-1])
-    expected = reward + 0.97 * after * ~ended
-    assert torch.allclose(returns[-1], expected, atol=1e-6)
-    assert bool(ended.any() | late.any() | torch.stack([s[1] | s[2] for s in seen]).any())
-    t = 3
-    reward, ended, late, _, after = (x.detach() for x in seen[t])
-    value = learner._value(known[t]).detach()
-    carried = 0.97 * 0.95 * A[t + 1] * ~(ended | late)
-    assert torch.allclose(A[t], reward + 0.97 * after * ~ended - value + carried, atol=1e-5)
+    values, carried = learner._value(known).detach(), torch.zeros(64)
+    ends = torch.stack([s[1] for s in seen])
+    assert bool(ends.any()) and bool((torch.stack([s[2] for s in seen]) & ~ends).any())
+    for t in reversed(range(8)):
+        reward, ended, _, _, after = (x.detach() for x in seen[t])
+        expected = reward + torch.where(ended, 0.0, 0.97 * after) - values[t] + carried
+        assert torch.allclose(A[t], expected, atol=1e-5) and torch.allclose(returns[t], expected + values[t], atol=1e-5)
+        previous = seen[t - 1]
+        carried = torch.where(previous[1] | previous[2], 0.0, 0.97 * 0.95 * A[t])

@@ -64,17 +64,17 @@ def particles(problem: Problem, noise: float, count: int = 1000) -> tuple[Tensor
 
 def test_the_mixture_is_the_posterior_of_particles() -> None:
     problem, _ = simulated("double_pendulum", ["com-distances:arm2", "inertias:arm2", "damping:elbow"], 3, 0.02, 0.3)
-    learned = mixture.learn(problem, problem.free.start, mixture.Settings(epochs=60, adjust=False))
+    learned = mixture.learn(problem, problem.free.start, mixture.Settings(epochs=200, adjust=False))
     x, weight = particles(problem, learned.noise)
     assert float(1 / weight.square().sum()) > 300  # as many independent draws as these are worth
     mean = weight @ x
     covariance = torch.einsum("n,ni,nj->ij", weight, x - mean, x - mean)
     deviation = covariance.diagonal().sqrt()
-    assert bool(((learned.mixture.mean() - mean).abs() < 0.25 * deviation).all())
+    assert bool(((learned.mixture.mean() - mean).abs() < 0.2 * deviation).all())
     whitened = torch.linalg.solve(torch.linalg.cholesky(covariance), torch.linalg.cholesky(learned.mixture.covariance()))
-    assert bool((torch.linalg.svdvals(whitened) - 1).abs().max() < 0.25)
+    assert bool((torch.linalg.svdvals(whitened) - 1).abs().max() < 0.15)
     inside = learned.mixture.holds(x, 0.9, torch.Generator().manual_seed(0)).double()
-    assert 0.85 < float(weight @ inside) < 0.95
+    assert 0.87 < float(weight @ inside) < 0.93
 
 
 def test_the_longest_axis_is_what_motion_does_not_tell() -> None:
