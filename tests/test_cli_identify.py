@@ -80,7 +80,7 @@ def test_tosses_of_a_real_cube(tmp_path: Path, capsys: pytest.CaptureFixture[str
         ("--fit masses --columns none.yaml", "cannot be read"),
         ("--fit masses --time t --angles pivot=angle --degrees --begin contact", "no free joint"),
         ("--fit masses --time t --angles pivot=angle --begin contcat", "unknown beginning 'contcat': did you mean 'contact'"),
-        ("--fit masses --time t --angles pivot=angle --window 0", "--window 0 should be above zero"),
+        ("--fit masses --time t --angles pivot=angle --window 0", "--window 0 cannot be; it takes a number above zero"),
         ("--fit masses --time t --angles pivot=angle --starts guess", "unknown way to 'guess'"),
         ("--fit masses --time t --angles pivot=angle --degrees --off 1.5", "cannot start 1.5 of themselves off"),
         ("--fit masses --time t --angles pivot=angle --degrees --mixture 2 --objective best", "unknown objective 'best'"),

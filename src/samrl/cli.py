@@ -222,9 +222,7 @@ def identify(
         raise UnknownNameError("way to", starts, ("estimate", "read"))
     _at_least(1, epochs=epochs)
     _at_least(0, mixture=mixture, seed=seed)
-    for name, value in (("window", window), ("substep", substep), ("rate", rate), ("stride", stride)):
-        if value is not None and not value > 0:
-            raise UsageError(f"--{name} {value:g} should be above zero.")
+    _above_zero(window=window, substep=substep, rate=rate, stride=stride)
     if columns is not None:
         meaning = told.read_columns(columns)
     elif time is not None and angles:
@@ -409,6 +407,7 @@ def articulate(
     print(f"axis in the world: {' '.join(f'{x:.5f}' for x in found.axis_W)} ± {2 * math.degrees(found.angle_std):.3f} degrees")
     if found.kind == "hinge":
         print(f"through: {' '.join(f'{x:.4f}' for x in found.point_W)} ± {2 * found.place_std:.4f} m")
+    out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(write_joint(scene, found))
     files.write_estimate(out.with_suffix(".json"), found)
     _say(f"{found.message} Model: {out}")
