@@ -16,7 +16,7 @@ from matplotlib import pyplot as plt
 
 from samrl.core.camera import Camera, viewpoint
 from samrl.learn.expert import optimize_trajectories
-from samrl.model.model import set_body_pose
+from samrl.model.placement import set_body_pose
 from samrl.model.scene import Twin
 from samrl.sim2real.control_loop import make_model
 from samrl.sim2real.summary import wilson
@@ -69,12 +69,12 @@ def line(won: list[bool]) -> str:
 
 def truth(model, draws) -> Twin:
     """The twin with the poses of these draws; masses, stiffness and friction stay its own."""
-    params = model.params
+    twin = Twin(model.params, model.state(torch.tensor(np.array([d.q_start for d in draws]))))
     for body in draws[0].scene.bodies:
         if body.name in model.updatable:
             X = torch.stack([pose_of(d.scene.body(body.name).p, d.scene.body(body.name).quat) for d in draws])
-            params = set_body_pose(model.scene, params, body.name, X.to(model.dtype))
-    return Twin(params, model.state(torch.tensor(np.array([d.q_start for d in draws]))))
+            twin = set_body_pose(model.scene, twin, body.name, X.to(model.dtype))
+    return twin
 
 
 def replay(world, seed: int, actions: np.ndarray, frames: list, camera: Camera | None) -> bool:

@@ -20,7 +20,7 @@ import torch
 
 from samrl.core import lie
 from samrl.learn.expert import Expert, TrainSettings, train
-from samrl.model.model import set_body_pose
+from samrl.model.placement import set_body_pose
 from samrl.model.scene import Twin
 from samrl.real2sim.between_looks import BetweenLooks, Record, missed
 from samrl.sim2real.control_loop import command_of, make_model
@@ -66,12 +66,12 @@ def expert_of(model, task, path: Path | None) -> Expert:
 
 def believed(model, scene, off: tuple[float, float], rng: np.random.Generator):
     """The twin's parameters after looks that are so far off [m, rad]."""
-    params = model.params
+    twin = Twin(model.params, model.state(torch.as_tensor(model.scene.q_ref[:7])))
     for body in model.updatable:
         d = torch.as_tensor(np.repeat(off, 3) * rng.normal(size=6))
         X = lie.retract(torch.as_tensor(pose_of(scene.body(body).p, scene.body(body).quat)), d)
-        params = set_body_pose(model.scene, params, body, X.to(model.dtype))
-    return params
+        twin = set_body_pose(model.scene, twin, body, X.to(model.dtype))
+    return twin.params
 
 
 def episode(world, model, task, seed: int, a, expert: Expert | None) -> dict:

@@ -67,7 +67,7 @@ def untrained(plan: Plan) -> Brain:
     expert = Expert(model, task, plan.seed_of(0))
     draw = lambda i: torch.Generator().manual_seed(plan.seed_of(i))  # noqa: E731
     units = len(model.units)
-    actor = Actor(expert.policy, draw(3))
+    actor = Actor(expert.policy, draw(3), task.crops)
     return Brain(expert, Sensing(units, draw(4)), Eye(model, task), actor, QFunction(units, draw(5)), Shell.of(task))
 
 

@@ -19,10 +19,11 @@ from samrl.benches import ACTOR, EXPERT, FIXED, SENSING, STUDY, Brain, Q, best_v
 from samrl.core import pool, runs
 from samrl.core.progress import track
 from samrl.core.runs import LEARN, RunFolder, read_json, write_json
-from samrl.learn import dagger, q_function, returns, sensing
+from samrl.learn import dagger, q_function, returns, sensing, trials
 from samrl.learn.actor import Actor
 from samrl.learn.dagger import DaggerSettings
 from samrl.learn.expert import random_start, train
+from samrl.learn.policies import TriedPolicy
 from samrl.learn.rehearsal import Rehearsal, Shell
 from samrl.learn.returns import Rows
 from samrl.learn.study import best_of_nine, saliency, study
@@ -61,8 +62,12 @@ def _expert(folder: RunFolder) -> None:
         return
     expert = brain_of(folder).expert
     expert.policy.requires_grad_(True)
-    with track("2/3 learn: the expert", plan.values.train.iterations) as advance:
-        history = train(expert, plan.values.train, plan.seed_of(1), lambda i, cost: advance(note=f"cost {cost:.2f}"))
+    tries = isinstance(expert.policy, TriedPolicy)
+    with track("2/3 learn: the expert", plan.values.tries.iterations if tries else plan.values.train.iterations) as advance:
+        if tries:
+            history = trials.train(expert, plan.values.tries, plan.seed_of(1), lambda i, won: advance(note=f"won {won:.2f}"))
+        else:
+            history = train(expert, plan.values.train, plan.seed_of(1), lambda i, cost: advance(note=f"cost {cost:.2f}"))
     _write_history(stage, "expert", history)
     write_json(stage / TRIALS, {"successes": _try(expert, plan), "trials": plan.values.trials})
     save(expert.policy, stage / EXPERT)

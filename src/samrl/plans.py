@@ -16,6 +16,7 @@ from samrl.learn.dagger import DaggerSettings
 from samrl.learn.expert import TrainSettings
 from samrl.learn.q_function import QSettings
 from samrl.learn.study import StudySettings
+from samrl.learn.trials import TrySettings
 from samrl.tasks import registry as tasks
 from samrl.worlds import registry as worlds
 from samrl.worlds import settings as world_settings
@@ -46,12 +47,14 @@ VARIANTS = {
 
 @dataclass(frozen=True)
 class Preset:
-    """starts: scenes aligned in stage 1; train: the expert's training; trials: its random starts in the twin afterwards; looks:
-    scenes from which four looks each are tried; dagger, q, study: of the learning in the twin; residual: real steps for the
-    residual before the evaluation; episodes: in the world; asserts: the figures must hold what `_check_smoke` asks for."""
+    """starts: scenes aligned in stage 1; train: the expert's training, tries: that of one who learns by trying; trials:
+    its random starts in the twin afterwards; looks: scenes from which four looks each are tried; dagger, q, study: of the
+    learning in the twin; residual: real steps for the residual before the evaluation; episodes: in the world; asserts: the
+    figures must hold what `_check_smoke` asks for."""
 
     starts: int
     train: TrainSettings
+    tries: TrySettings
     trials: int
     looks: int
     dagger: DaggerSettings
@@ -64,17 +67,18 @@ class Preset:
 
 PRESETS = {
     "smoke": Preset(
-        3, TrainSettings(iterations=120, batch=32), 5, 8, DaggerSettings(iterations=12, updates=1),
+        3, TrainSettings(iterations=120, batch=32), TrySettings(iterations=4, batch=64), 5, 8,
+        DaggerSettings(iterations=12, updates=1),
         QSettings(batches=2, states=4, views=2, before=4, after=4, updates=20, share=0.0),
         StudySettings(states=1, views=4, draws=1), 2, asserts=True,
     ),
     "quick": Preset(
-        5, TrainSettings(iterations=200, batch=64), 20, 150, DaggerSettings(iterations=900), QSettings(batches=25),
-        StudySettings(states=12, views=16), 30,
+        5, TrainSettings(iterations=200, batch=64), TrySettings(iterations=240), 20, 150,
+        DaggerSettings(iterations=900), QSettings(batches=25), StudySettings(states=12, views=16), 30,
     ),
     "full": Preset(
-        20, TrainSettings(iterations=300, batch=64), 100, 500, DaggerSettings(iterations=2400),
-        QSettings(batches=80), StudySettings(states=50), 70, residual=800,
+        20, TrainSettings(iterations=300, batch=64), TrySettings(iterations=400), 100, 500,
+        DaggerSettings(iterations=2400), QSettings(batches=80), StudySettings(states=50), 70, residual=800,
     ),
 }  # fmt: skip
 
@@ -153,7 +157,7 @@ def resumed_plan(path: Path, task: str, **given: Any) -> Plan:
 def read_plan(folder: RunFolder) -> Plan:
     """The plan in a run folder's config.yaml."""
     config = folder.config
-    kinds = {"train": TrainSettings, "dagger": DaggerSettings, "q": QSettings, "study": StudySettings}
+    kinds = {"train": TrainSettings, "tries": TrySettings, "dagger": DaggerSettings, "q": QSettings, "study": StudySettings}
     try:
         values = dict(config["values"])
         for name, kind in kinds.items():

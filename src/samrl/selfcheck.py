@@ -15,9 +15,10 @@ from samrl.core.errors import NonFiniteError, check_finite
 from samrl.core.progress import track
 from samrl.learn.expert import random_start
 from samrl.model import gradcheck
-from samrl.model.model import Command, Model, body_pose, set_body_pose
+from samrl.model.model import Command, Model
 from samrl.model.physics import Physics
 from samrl.model.physics.given import Given
+from samrl.model.placement import body_pose, set_body_pose
 from samrl.model.scene import Scene, State, Twin
 from samrl.sim2real.control_loop import make_model
 from samrl.tasks import registry
@@ -85,11 +86,11 @@ def _dynamics(name: str, contact: tuple[float, float] | None) -> Outcome:
     """Where the peg and the arm are after two control periods, by actions, start, block, masses and springs, in float64.
     contact: the tip's offset from the hole's axis and its depth below the block's top [m]; None leaves it in the air."""
     model, twin, command = _situation(torch.float64)
-    block = body_pose(model.scene, twin.params, "block") if contact is None else _block_at(model, twin, *contact)
+    block = body_pose(model.scene, twin, "block") if contact is None else _block_at(model, twin, *contact)
     weight = torch.randn(6, model.scene.nv, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 
     def function(actions: Tensor, q: Tensor, block_moved: Tensor, mass: Tensor, stiffness: Tensor) -> Tensor:
-        params = set_body_pose(model.scene, twin.params, "block", lie.retract(block, block_moved))
+        params = set_body_pose(model.scene, twin, "block", lie.retract(block, block_moved)).params
         t = Twin(replace(params, mass=mass, stiffness=stiffness), replace(twin.state, q=q))
         c = command
         for action in actions:

@@ -101,6 +101,8 @@ def test_a_number_that_is_not_finite_leaves_what_replays_it(bench, monkeypatch, 
 def test_the_witness_tells_the_controller_nothing_that_the_world_does_not(bench):
     from samrl.core.world import World
 
-    witness = evaluate.Witness(bench.world)
+    witness = evaluate.Witness(bench.world, bench.task)
     public = {n for n in dir(witness) if not n.startswith("_")}
-    assert public - {"truths", "applied", "looks"} == {n for n in (*World.__annotations__, *vars(World)) if not n.startswith("_")}
+    assert public - {"truths", "applied", "looks", "measures", "success"} == {
+        n for n in (*World.__annotations__, *vars(World)) if not n.startswith("_")
+    }

@@ -6,8 +6,10 @@ import torch
 
 from samrl.core import lie
 from samrl.core.camera import Camera, look_at
-from samrl.learn.actor import WIDTHS, Sight, about, gather
+from samrl.learn.actor import Sight, about, gather
 from samrl.learn.trunk import CELLS, PER_CROP, SIZE, Glimpse, Trunk, expected
+
+WIDTHS = (0.30, 0.03)  # of crops [m]
 
 
 def test_a_place_is_the_mean_of_its_cells() -> None:
@@ -51,7 +53,9 @@ def test_crops_that_are_right_give_the_landmarks_back() -> None:
         logits = expected(uv).log().clamp_min(-30)
         glimpses.append(Glimpse(torch.zeros(1, PER_CROP), logits, uv, depth, marks[:, 2:] @ X_WC[:, :3, :3]))
     pose = torch.cat([torch.zeros(1, 9), tip_C], -1)
-    found = gather(Sight(torch.zeros(1, 3, SIZE, SIZE, 5), pose, X_WC[:, :3, :3], torch.zeros(1, 6)), glimpses)[:, -12:]
+    images, nothing = torch.zeros(1, 2, SIZE, SIZE, 5), torch.zeros(1, 6)
+    sight = Sight(images, pose, X_WC[:, :3, :3], tip, torch.eye(4)[None], nothing, torch.zeros(1, 7), nothing)
+    found = gather(sight, glimpses, WIDTHS)[:, -12:]
     places = 0.01 * torch.sinh(found[:, :6].unflatten(-1, (2, 3))) @ X_WC[:, :3, :3].mT
     assert torch.allclose(places, marks[:, :2], atol=1e-5)
     assert torch.allclose(about(places + tip[:, None], tip), places)

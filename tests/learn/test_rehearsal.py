@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from samrl.learn import dagger, q_function, returns, sensing
-from samrl.learn.actor import FEATURES, WIDTHS, Actor, Eye, Sight, about
+from samrl.learn.actor import FEATURES, Actor, Eye, Sight, about
 from samrl.learn.dagger import DaggerSettings
 from samrl.learn.expert import Expert
 from samrl.learn.q_function import Prospect, QFunction, QSettings
@@ -13,7 +13,7 @@ from samrl.learn.returns import Rows, collect, imagine
 from samrl.learn.sensing import Sensing
 from samrl.learn.study import NINE, StudySettings, best_of_nine, gradient_cosine, saliency, situation, study
 from samrl.learn.viewpoint import Viewpoint, ViewSettings
-from samrl.model.model import unit_poses
+from samrl.model.placement import unit_poses
 from samrl.model.scene import Twin
 from samrl.sim2real.control_loop import make_model
 from samrl.tasks import registry
@@ -68,7 +68,7 @@ def test_sensing_learns_the_size_of_errors() -> None:
 
 def test_ranked_views_are_no_worse_than_those_drawn(stage: Rehearsal) -> None:
     eye, generator = Eye(stage.model, TASK), torch.Generator().manual_seed(3)
-    actor = Actor(stage.expert.policy, generator).eval()
+    actor = Actor(stage.expert.policy, generator, TASK.crops).eval()
     q = QFunction(2, generator).eval()
     chooser = Viewpoint(q, actor, eye, SHELL, ViewSettings(candidates=6, refined=2, steps=2, travel=0.0))
     at = situation(stage)
@@ -95,7 +95,7 @@ def test_a_share_of_looks_is_the_real_updates(stage: Rehearsal) -> None:
 
     def update(truth: Twin, X_WC: torch.Tensor) -> torch.Tensor:
         asked.append(X_WC)
-        return torch.cat([unit_poses(stage.model.scene, truth.params, u) for u in stage.model.units])  # it finds the truth
+        return torch.cat([unit_poses(stage.model.scene, truth, u) for u in stage.model.units])  # it finds the truth
 
     exact = Rehearsal(stage.expert, stage.sensing, SHELL, 6, torch.Generator().manual_seed(1), update, share=1.0)
     off = torch.stack(
@@ -110,7 +110,7 @@ def test_a_share_of_looks_is_the_real_updates(stage: Rehearsal) -> None:
 def learners(stage: Rehearsal):
     generator = torch.Generator().manual_seed(5)
     eye = Eye(stage.model, TASK)
-    actor = Actor(stage.expert.policy, generator).eval()
+    actor = Actor(stage.expert.policy, generator, TASK.crops).eval()
     return eye, actor, QFunction(2, generator).eval()
 
 
@@ -119,7 +119,8 @@ def test_memory_keeps_the_last_samples_and_draws_half_of_them_near() -> None:
     for i in range(5):  # four samples each, one of them near
         tip = torch.tensor([[0.01], [0.2], [0.3], [0.4]]) * torch.tensor([1.0, 0.0, 0.0])
         pose, R_WC, lead = torch.zeros(4, 12), torch.eye(3).expand(4, 3, 3), torch.zeros(4, 6)
-        memory.add(Sight(torch.full((4, 2, 2, 2, 5), i), pose, R_WC, lead), tip)
+        rest = (torch.zeros(4, 3), torch.eye(4).expand(4, 4, 4), lead, torch.zeros(4, 7), lead)
+        memory.add(Sight(torch.full((4, 2, 2, 2, 5), i), pose, R_WC, *rest), tip)
     sight, (tip,) = memory.draw(400, 0.03, g)
     assert memory.count == 12 and float(sight.images.min()) == 2 and float(sight.images.max()) == 4
     assert 0.4 < float((tip.norm(dim=-1) < 0.03).float().mean()) < 0.6
@@ -142,7 +143,7 @@ def test_training_ends_where_it_is_enough(stage: Rehearsal, learners, monkeypatc
     eye = learners[0]
     monkeypatch.setattr(dagger, "SMOOTH", 2)
     settings = DaggerSettings(iterations=12, updates=1, batch=4, capacity=4, enough=1e9)
-    learner = Actor(stage.expert.policy, torch.Generator().manual_seed(1))
+    learner = Actor(stage.expert.policy, torch.Generator().manual_seed(1), TASK.crops)
     losses = dagger.train(learner, eye, stage.take(torch.arange(4)), settings)
     assert len(losses) == 6 + 1 + 2 and not learner.training
 
@@ -226,13 +227,13 @@ def test_a_study_says_where_each_way_of_choosing_ends(stage: Rehearsal, learners
     assert len(state["nine"]) < len(NINE) and len(best_of_nine([state])) == len(state["nine"])
     assert -1 <= gradient_cosine(chooser, situation(one), one.view[0], torch.tensor([0.3, 0.8, 0.4])) <= 1
     image, strength = saliency(stage, actor, eye)
-    assert image.shape[:2] == strength.shape[:2] == (stage.count, len(WIDTHS)) and float(strength.max()) == 1.0
+    assert image.shape[:2] == strength.shape[:2] == (stage.count, len(TASK.crops)) and float(strength.max()) == 1.0
 
 
 def test_the_threads_of_dagger_change_nothing(stage: Rehearsal) -> None:
     def trained() -> tuple[list[float], dict[str, torch.Tensor]]:
         generator = torch.Generator().manual_seed(7)
-        actor = Actor(stage.expert.policy, generator)
+        actor = Actor(stage.expert.policy, generator, TASK.crops)
         rehearsal = Rehearsal(stage.expert, stage.sensing, SHELL, 8, generator)
         settings = dagger.DaggerSettings(iterations=4, updates=2, batch=8)
         return dagger.train(actor, Eye(stage.model, TASK), rehearsal, settings), actor.state_dict()

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from samrl.core import lie
-from samrl.model.model import set_unit_poses, unit_poses
+from samrl.model.placement import set_unit_poses, unit_poses
 from samrl.model.scene import Twin
 from samrl.model.units import Unit, before_images, fuse, informed
 from samrl.real2sim.problem import put
@@ -77,8 +77,8 @@ def test_joints_that_have_moved_stay_as_they_are() -> None:
     q, _ = model.scene.coordinates("front2")
     state.q[q] = torch.tensor([0.98, 0.0, 0.199, 0.0], dtype=torch.float64) / np.hypot(0.98, 0.199)
     twin = Twin(model.params, state)
-    X_PB = unit.turn(unit_poses(model.scene, model.params, unit), torch.tensor([0, 0.004, 0.002, 0, 0, 0], dtype=torch.float64))
-    moved = twin.replace(params=set_unit_poses(model.scene, model.params, unit, X_PB))
+    X_PB = unit.turn(unit_poses(model.scene, twin, unit), torch.tensor([0, 0.004, 0.002, 0, 0, 0], dtype=torch.float64))
+    moved = set_unit_poses(model.scene, twin, unit, X_PB)
     wanted = model.bodies_of(unit, model.link_poses(moved))[1]
     assert torch.allclose(model.placed(unit, twin, model.link_poses(twin), X_PB), wanted, atol=1e-12)
     got = put(model, twin, [unit], wanted)

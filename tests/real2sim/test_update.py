@@ -9,7 +9,7 @@ import torch
 
 from samrl.core import lie
 from samrl.core.errors import ImageError
-from samrl.model.model import body_pose, set_body_pose, unit_poses
+from samrl.model.placement import body_pose, set_body_pose, unit_poses
 from samrl.model.scene import Twin
 from samrl.real2sim.album import Album
 from samrl.real2sim.frames import choose_roi
@@ -48,13 +48,19 @@ def angle(twin: Twin, model, truth: dict) -> float:
     return math.degrees(min(float(lie.log_so3(S).norm()) for S in (R, half @ R)))
 
 
+def placed(model, observation, X: torch.Tensor) -> Twin:
+    """The twin with the block at X (4, 4), the arm as observed."""
+    twin = Twin(model.params, model.state(torch.as_tensor(observation.arm.q)))
+    return set_body_pose(model.scene, twin, "block", X.to(model.dtype))
+
+
 @pytest.mark.parametrize("seed", [2, 14, 21])
 def test_block_from_five_centimetres(model, world, seed: int) -> None:
     rng = np.random.default_rng(seed)
     observation, truth = world.reset(seed), world.judge().poses()
     off = torch.as_tensor([*rng.uniform(-0.05, 0.05, 3), 0, 0, rng.uniform(-0.5, 0.5)])
     X = lie.retract(torch.as_tensor(truth["block"]), off).to(model.dtype)
-    twin = Twin(set_body_pose(model.scene, model.params, "block", X), model.state(torch.as_tensor(observation.arm.q)))
+    twin = placed(model, observation, X)
     tracker = Tracker(model, native_camera(TASK, observation.X_WC), known={"peg": (0.003, 0.035)})
     twin, report, _, _ = tracker.observe(world, twin, observation.X_WC)
     assert distance(twin, model, truth, "block") < 0.003 and angle(twin, model, truth) < 3
@@ -93,10 +99,9 @@ def test_a_block_on_its_side_is_looked_for_again(model, world) -> None:
     observation, truth = world.reset(2), world.judge().poses()
     X = torch.as_tensor(truth["block"])
     rolled = lie.retract(X, torch.tensor([0.0, 0.0, 0.0, 0.0, 1.4, 0.0], dtype=X.dtype)).to(model.dtype)
-    state = model.state(torch.as_tensor(observation.arm.q))
-    believed, wrong = (Twin(set_body_pose(model.scene, model.params, "block", Y.to(model.dtype)), state) for Y in (X, rolled))
+    believed, wrong = (placed(model, observation, Y) for Y in (X, rolled))
     tracker = Tracker(model, native_camera(TASK, observation.X_WC))
-    tracker.nominal = {u.name: unit_poses(model.scene, believed.params, u) for u in model.units}
+    tracker.nominal = {u.name: unit_poses(model.scene, believed, u) for u in model.units}
     crops = tracker.crops(world.look(observation.X_WC, tracker.rois(believed)))
     alone, _ = update(model, wrong, crops, replace(tracker.first, doubt=math.inf), tracker.priors(wrong))
     found, report = update(model, wrong, crops, tracker.first, tracker.priors(wrong))
@@ -110,8 +115,7 @@ def test_what_is_still_to_be_located_hides_nothing(model, world):
     camera = native_camera(TASK, observation.X_WC)
     twin = Twin(model.params, model.state(torch.as_tensor(observation.arm.q)))
     peg, eye = model.poses(twin)["peg"][:3, 3], torch.as_tensor(observation.X_WC[:3, 3]).float()
-    before = set_body_pose(model.scene, twin.params, "block", lie.pose(torch.eye(3), 0.7 * peg + 0.3 * eye))
-    hiding = twin.replace(params=before)
+    hiding = set_body_pose(model.scene, twin, "block", lie.pose(torch.eye(3), 0.7 * peg + 0.3 * eye))
     image = world.look(observation.X_WC, [choose_roi(camera, peg.double(), 96, 0.0012)])[0]
     tracker = Tracker(model, camera, known=TASK.known())
     plain, others = tracker.expected(twin, image)
@@ -127,11 +131,11 @@ def test_a_body_is_not_put_where_it_cannot_be(model, world) -> None:
     """A block that is said to be within 2 cm and is seen 6 cm away: the images must be misread."""
     observation, truth = world.reset(2), world.judge().poses()
     X = lie.retract(torch.as_tensor(truth["block"]), torch.tensor([0.06, 0, 0, 0, 0, 0], dtype=torch.float64)).to(model.dtype)
-    twin = Twin(set_body_pose(model.scene, model.params, "block", X), model.state(torch.as_tensor(observation.arm.q)))
+    twin = placed(model, observation, X)
     tracker = Tracker(model, native_camera(TASK, observation.X_WC), known={"block": (0.02, 0.5), "peg": (0.006, 0.05)})
     twin, report, _, _ = tracker.observe(world, twin, observation.X_WC)
     assert report.lost == ("block",) and tracker.far == ("block",) and tracker.fresh
-    assert torch.equal(body_pose(model.scene, twin.params, "block"), X)
+    assert torch.equal(body_pose(model.scene, twin, "block"), X)
     assert distance(twin, model, truth, "peg") < 0.003
 
 
@@ -139,8 +143,7 @@ def test_another_view_tells_where_a_body_is_not(model, world) -> None:
     """A block 3 cm off looks wrong in the album's image, of which a problem of another image knows nothing; the look that is
     being taken is not in it yet."""
     observation, truth = world.reset(2), world.judge().poses()
-    state = model.state(torch.as_tensor(observation.arm.q))
-    twin = Twin(set_body_pose(model.scene, model.params, "block", torch.as_tensor(truth["block"]).to(model.dtype)), state)
+    twin = placed(model, observation, torch.as_tensor(truth["block"]))
     tracker = Tracker(model, native_camera(TASK, observation.X_WC), known=TASK.known())
     album = Album(model, tracker.first)
     crops = tracker.crops(world.look(observation.X_WC, tracker.rois(twin)))

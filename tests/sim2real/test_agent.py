@@ -26,7 +26,7 @@ def brain() -> Brain:
     torch.set_num_threads(1)
     model = make_model(TASK)
     expert, g = Expert(model, TASK), torch.Generator().manual_seed(0)
-    actor = Actor(expert.policy, g)
+    actor = Actor(expert.policy, g, expert.task.crops)
     made = Brain(expert, Sensing(2, g), Eye(model, TASK), actor, QFunction(2, g), Shell.of(TASK))
     for net in (made.sensing, made.actor, made.q):
         net.eval()

@@ -12,12 +12,12 @@ from samrl import pipeline
 from samrl.core.camera import Camera, look_at
 from samrl.core.errors import RunFolderError
 from samrl.core.types import RGBD
-from samrl.learn.actor import WIDTHS
 from samrl.sim2real import residual
 from samrl.sim2real.residual import OBSERVED, SAYS, SEES, ResidualSettings
 
 LIMITS = torch.tensor([0.02] * 3 + [0.1] * 3)
 ACTOR = SimpleNamespace(policy=SimpleNamespace(limits=LIMITS))
+WIDTH = 0.03  # of a crop [m]
 SMALL = ResidualSettings(batch=32, train=2, noise=-1.0)
 
 
@@ -106,12 +106,12 @@ def test_each_look_and_each_act_is_a_step_and_none_goes_beyond_the_limit(monkeyp
             self.step += 1
 
     world = World()
-    world.truths = [{}]
+    world.success = lambda: False
     task = SimpleNamespace(
-        horizon=60, cost=lambda m: torch.tensor(1.0), success=lambda m: torch.tensor(False), measures=lambda p: {}
+        horizon=60, cost=lambda m: torch.tensor(1.0), success=lambda m: torch.tensor(False), measures=lambda *_: {}
     )
     bench = SimpleNamespace(world=world, model=SimpleNamespace(poses=lambda twin: {}), task=task, agent=None, segment=None)
-    monkeypatch.setattr(residual, "Witness", lambda w: w)
+    monkeypatch.setattr(residual, "Witness", lambda w, _: w)
     monkeypatch.setattr(residual, "Loop", Loop)
     monkeypatch.setattr(residual, "observe", lambda *_: np.zeros(OBSERVED, np.float32))
     env = residual.RealSteps(bench, ACTOR, SMALL, limit=12)
@@ -177,11 +177,13 @@ def test_its_reward_is_what_the_twin_believes_and_no_more_than_a_step_can_bring(
             self.step += 1
 
     task = SimpleNamespace(
-        horizon=60, cost=lambda m: m["believed"], success=lambda m: torch.tensor(False), measures=lambda poses: poses
+        horizon=60, cost=lambda m: m["believed"], success=lambda m: torch.tensor(False), measures=lambda poses, _: poses
     )
     model = SimpleNamespace(poses=lambda twin: {"believed": twin})
-    bench = SimpleNamespace(world=SimpleNamespace(looks=0, truths=[{}]), model=model, task=task, agent=None, segment=None)
-    monkeypatch.setattr(residual, "Witness", lambda w: w)
+    bench = SimpleNamespace(
+        world=SimpleNamespace(looks=0, success=lambda: False), model=model, task=task, agent=None, segment=None
+    )
+    monkeypatch.setattr(residual, "Witness", lambda w, _: w)
     monkeypatch.setattr(residual, "Loop", Loop)
     monkeypatch.setattr(residual, "observe", lambda *_: np.zeros(OBSERVED, np.float32))
     env = residual.RealSteps(bench, ACTOR, SMALL, limit=100)
@@ -198,11 +200,11 @@ def test_it_sees_the_real_image_as_wide_as_the_actor_does():
     x, y = np.meshgrid(np.arange(96) + 0.5, np.arange(96) + 0.5)
     color = np.stack([x / 96, y / 96, 0 * x], -1)
     whole = RGBD(color, np.full((96, 96), z + 0.003), np.ones((96, 96), bool), {}, camera)
-    side = WIDTHS[residual.TRUNK] * float(camera.K[0]) / z / 2
-    seen = residual.near([whole], tip)
+    side = WIDTH * float(camera.K[0]) / z / 2
+    seen = residual.near([whole], tip, WIDTH)
     assert seen.shape == (64, 64, 5)
     line = 96 * (seen[32, :, 0] + 0.5)
     assert float((line[0] + line[-1]) / 2) == pytest.approx(u, abs=0.05)
     assert float(line[-1] - line[0]) == pytest.approx(2 * side * 63 / 64, abs=0.05)
     assert float(96 * (seen[:, 32, 1] + 0.5).mean()) == pytest.approx(v, abs=0.05)
-    assert float(seen[..., 3].mean()) == pytest.approx(0.003 / WIDTHS[residual.TRUNK], abs=1e-3)
+    assert float(seen[..., 3].mean()) == pytest.approx(0.003 / WIDTH, abs=1e-3)

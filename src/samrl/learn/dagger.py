@@ -45,12 +45,14 @@ class Memory:
     def __init__(self, capacity: int) -> None:
         self.capacity, self.count, self.next = capacity, 0, 0
         self.kept: list[Tensor] = []
+        self.labels = 0
 
     def add(self, sight: Sight, *labels: Tensor) -> None:
         """A batch of samples (n), in the place of the oldest; the first label is the separation."""
-        parts = [sight.images.half(), sight.pose, sight.R_WC, sight.lead, *labels]
+        parts = [sight.images.half(), *sight.parts()[1:], *labels]
         if not self.kept:
             self.kept = [x.new_empty((self.capacity, *x.shape[1:])) for x in parts]
+            self.labels = len(labels)
         n = len(sight.pose)
         rows = (self.next + torch.arange(n)) % self.capacity
         for kept, x in zip(self.kept, parts, strict=True):
@@ -59,13 +61,13 @@ class Memory:
 
     def draw(self, count: int, near: float, generator: torch.Generator) -> tuple[Sight, list[Tensor]]:
         """`count` samples, half of them with the first label shorter than `near`, where there are any."""
-        close = self.kept[4][: self.count].norm(dim=-1) < near
+        close = self.kept[-self.labels][: self.count].norm(dim=-1) < near
         weight = torch.ones(self.count)
         if 0 < int(close.sum()) < len(close):
             weight = torch.where(close, 1 / close.sum(), 1 / (~close).sum())
         rows = torch.multinomial(weight, count, replacement=True, generator=generator)
         picked = [x[rows] for x in self.kept]
-        return Sight(*picked[:4]), picked[4:]
+        return Sight(*picked[: -self.labels]), picked[-self.labels :]
 
 
 def smooth(history: list[float]) -> float:

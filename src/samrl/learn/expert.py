@@ -1,4 +1,4 @@
-"""The expert: trajectories and a privileged state policy, both by gradients through the twin.
+"""The expert: trajectories and a privileged state policy, by gradients through the twin.
 
 There is one cost of state (task.cost) and nothing else: no phase, no time index, no waypoint. The policy is a network
 that sees where the peg truly is; it is trained by back-propagating the cost of short windows through physics and
@@ -14,42 +14,11 @@ from torch import Tensor, nn
 
 from samrl.core import lie
 from samrl.core.errors import NonFiniteError
-from samrl.core.nets import mlp, scales
-from samrl.model.model import Command, Model, set_body_pose
+from samrl.learn.policies import StatePolicy, make_policy
+from samrl.model.model import Command, Model
+from samrl.model.placement import set_body_pose
 from samrl.model.scene import State, Twin
-from samrl.tasks.task import Task, separation
-
-
-class StatePolicy(nn.Module):
-    """Privileged policy: (what separates the tool's load from its target, lead of the command) -> action.
-
-    Features: the vector from the target's mouth to the load's tip at several scales, the load's axis against the target's, and
-    how far the commanded pose is ahead of the measured one. Output: an action (*batch, 6) within its limits by tanh. All of it is
-    in the tool's axes, so that a scene that is turned as a whole, tool and all, asks for the same, turned. What comes and goes is
-    in the world's.
-    """
-
-    limits: Tensor
-    SCALES_P = (0.1, 0.02, 0.004)  # finer ones make steps of what is noise there
-    SCALES_R = (0.3, 0.05, 0.01)
-
-    def __init__(self, limits: tuple[float, float], generator: torch.Generator, width: int = 128) -> None:
-        super().__init__()
-        inputs = 3 * (2 * len(self.SCALES_P) + 2 * len(self.SCALES_R))
-        self.net = mlp([inputs, width, width, 6], generator, out_scale=0.01)
-        self.register_buffer("limits", torch.tensor([limits[0]] * 3 + [limits[1]] * 3))
-
-    def forward(self, tip_error: Tensor, axis_error: Tensor, lead: Tensor, R_WE: Tensor) -> Tensor:
-        tip, axis, ahead, turned = (v[..., None, :] @ R_WE for v in (tip_error, axis_error, lead[..., :3], lead[..., 3:]))
-        x = torch.cat(
-            [
-                scales(v[..., 0, :], s)
-                for v, s in zip((tip, axis, ahead, turned), 2 * (self.SCALES_P, self.SCALES_R), strict=True)
-            ],
-            -1,
-        )
-        action = torch.tanh(self.net(x)) * self.limits
-        return (R_WE[..., None, :, :] @ action.unflatten(-1, (2, 3, 1))).flatten(-3)
+from samrl.tasks.task import Measures, Task, Told, Truth, separation
 
 
 @dataclass
@@ -77,36 +46,55 @@ class Belief:
 
 
 class Expert:
-    """The state policy bound to a model and a task."""
+    """A policy that is told the truth, bound to a model and a task."""
 
     def __init__(self, model: Model, task: Task, seed: int = 0) -> None:
         self.model, self.task = model, task
         g = model.gains
-        self.policy = StatePolicy((g.max_translation, g.max_rotation), torch.Generator().manual_seed(seed))
+        self.policy = make_policy(task, (g.max_translation, g.max_rotation), seed)
 
     def act(self, twin: Twin, command: Command, belief: Belief | None = None) -> Tensor:
         """Action (*batch, 6) for a batch of situations, as they are or as `belief` mistakes them."""
-        tip, axis = separation(self.task.landmarks(self.model.poses(twin)))
-        if belief is not None:
-            tip, axis = belief.mistake(tip, axis)
-        X_WE = self.model.chain.tool(self.model.arm(twin.state).q)
-        return self.policy(tip, axis, lie.local(X_WE, command.X_WE), X_WE[..., :3, :3])
+        told = self.told(twin, command)
+        if belief is None:
+            return self.policy(told)
+        assert isinstance(self.policy, StatePolicy)
+        return self.policy.by_separation(*belief.mistake(*separation(told.marks)), told.lead, told.X_WE[..., :3, :3])
+
+    def told(self, twin: Twin, command: Command) -> Told:
+        """What the policy is told of a batch of situations."""
+        q = self.model.arm(twin.state).q
+        X_WE, marks = self.model.chain.tool(q), self.task.landmarks(self.model.poses(twin))
+        return Told(marks, X_WE, lie.local(X_WE, command.X_WE), q, self.model.motion(twin.state))
 
     def rollout(
         self, twin: Twin, command: Command, steps: int, belief: Belief | None = None
     ) -> tuple[Twin, Command, Tensor, Tensor]:
         """Follow the policy: the last situation, costs (steps, *batch), success so far (*batch)."""
         costs, done = [], torch.zeros(twin.state.q.shape[:-1], dtype=torch.bool)
+        m = begun(self.model, self.task, twin)
         for _ in range(steps):
             action = self.act(twin, command, belief)
             twin, command = self.model.step(twin, command, action)
             for x, hook in ((action, even), (twin.state.q, calm), (twin.state.qd, calm)):
                 if x.requires_grad:
                     x.register_hook(hook)
-            m = self.task.measures(self.model.poses(twin))
+            m = self.task.measures(self.model.poses(twin), m)
             costs.append(self.task.cost(m))
             done = done | self.task.success(m).detach()
         return twin, command, torch.stack(costs), done
+
+
+def begun(model: Model, task: Task, twin: Twin) -> Measures:
+    """The task's measures where an episode begins."""
+    with torch.no_grad():
+        return task.measures(model.poses(twin))
+
+
+def anew(which: Tensor, fresh: Measures, old: Measures) -> Measures:
+    """Measures of episodes that begin where `which` (n), and go on elsewhere."""
+    shaped = lambda x: which.reshape(-1, *[1] * (x.dim() - 1))  # noqa: E731
+    return {name: torch.where(shaped(x), fresh[name], x) for name, x in old.items()}
 
 
 def calm(gradient: Tensor) -> Tensor:
@@ -202,11 +190,15 @@ def vary_physics(expert: Expert, twin: Twin, count: int, s: TrainSettings, gener
 
 def random_start(model: Model, task: Task, count: int, generator: torch.Generator) -> tuple[Twin, Command]:
     """Situations as a reset draws them, another one in each environment."""
-    truth, params = task.sample(count, generator), model.params
+    return placed(model, task.sample(count, generator))
+
+
+def placed(model: Model, truth: Truth) -> tuple[Twin, Command]:
+    """Situations (n) that a reset hides, all still."""
+    twin = Twin(model.params, model.state(truth.q))
     for body, X_PB in truth.poses.items():
-        params = set_body_pose(model.scene, params, body, X_PB.to(model.device, model.dtype))
-    state = model.state(truth.q)
-    return Twin(params, state), model.at_rest(state)
+        twin = set_body_pose(model.scene, twin, body, X_PB.to(model.device, model.dtype))
+    return twin, model.at_rest(twin.state)
 
 
 def select(which: Tensor, a: tuple[Twin, Command], b: tuple[Twin, Command]) -> tuple[Twin, Command]:
@@ -275,11 +267,12 @@ def optimize_trajectories(
 def _follow(model: Model, task: Task, twin: Twin, command: Command, actions: Tensor) -> tuple[Tensor, Tensor]:
     """Costs (steps, *batch) along given actions (steps, *batch, 6), and whether there was success (*batch)."""
     costs, done = [], torch.zeros(twin.state.q.shape[:-1], dtype=torch.bool)
+    m = begun(model, task, twin)
     for a in actions:
         twin, command = model.step(twin, command, a)
         for x in (twin.state.q, twin.state.qd):
             x.register_hook(calm)
-        m = task.measures(model.poses(twin))
+        m = task.measures(model.poses(twin), m)
         costs.append(task.cost(m))
         done |= task.success(m).detach()
     return torch.stack(costs), done

@@ -115,12 +115,14 @@ class Learner:
         shares: of episodes won.
     """
 
-    def __init__(self, episodes: Episodes, settings: Settings, seed: int, actions: int = 6, kinds: int = 1) -> None:
+    def __init__(
+        self, episodes: Episodes, settings: Settings, seed: int, actions: int = 6, kinds: int = 1, policy: Policy | None = None
+    ) -> None:
         self.episodes, self.settings = episodes, settings
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             seen, known = episodes.features()
-            self.policy = Policy(seen.shape[1], actions, settings)
+            self.policy = policy or Policy(seen.shape[1], actions, settings)
             self.critic = _network(known.shape[1], 1, 1.0, settings.width)
         self.generator = torch.Generator().manual_seed(seed)
         self.shares, self.norm = Shares(kinds, settings.memory), (0.0, 0.0)

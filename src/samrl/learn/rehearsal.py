@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from samrl.core.camera import ray, viewpoint
-from samrl.learn.expert import Expert, TrainSettings, detach, random_start, select, vary_physics
+from samrl.learn.expert import Expert, TrainSettings, anew, begun, detach, random_start, select, vary_physics
 from samrl.learn.sensing import LEAST, Sensing, features, shown
-from samrl.model.model import Command, Model, set_body_pose, unit_poses
-from samrl.model.scene import Params, State, Twin
-from samrl.model.units import before_images, between, fuse, informed, turn
+from samrl.model.model import Command, Model
+from samrl.model.placement import floats, set_body_pose, unit_poses
+from samrl.model.scene import State, Twin
+from samrl.model.units import DRIFT, before_images, between, fuse, informed, turn
 from samrl.tasks.task import Task, separation
 
 Update = Callable[[Twin, Tensor], Tensor | None]
@@ -70,7 +71,8 @@ class Rehearsal:
         truth, command: what is, and the controllers' memory.
         belief: (n, N, 4, 4) estimated poses of the units' bodies in their parents; sure: (n, U, 6, 6) the information on them;
             shown: (n, U) whether a look has shown the unit.
-        view: (n, 3); X_WC: (n, 4, 4). age: (n) control steps since the start. done: (n) success so far.
+        view: (n, 3); X_WC: (n, 4, 4). age: (n) control steps since the start. done: (n) success so far;
+            measures: the task's, of the truth.
     """
 
     def __init__(
@@ -81,10 +83,12 @@ class Rehearsal:
         self.expert, self.sensing, self.shell, self.generator = expert, sensing, shell, generator
         self.model, self.task, self.count = expert.model, expert.task, count
         self._before = torch.stack([before_images(expert.task.known().get(u.name)) for u in expert.model.units])
+        self._floating = torch.tensor([floats(expert.model.scene, u.bodies[0]) for u in expert.model.units])
         twin, self.command = random_start(self.model, self.task, count, generator)
         self.truth = vary_physics(expert, twin, count, TrainSettings(), generator)
         self.truth = self.truth.replace(params=self.truth.params.replace(geom_size=self.model.params.geom_size))
         self.age, self.done = torch.zeros(count, dtype=torch.long), torch.zeros(count, dtype=torch.bool)
+        self.measures = begun(self.model, self.task, self.truth)
         self._forget(torch.ones(count, dtype=torch.bool))
 
     def take(self, index: Tensor) -> Rehearsal:
@@ -96,12 +100,13 @@ class Rehearsal:
         new.command = Command(c.q_ref[index], c.X_WE[index])
         for name in ("belief", "sure", "shown", "view", "X_WC", "age", "done"):
             setattr(new, name, getattr(self, name)[index])
+        new.measures = {name: x[index] for name, x in self.measures.items()}
         new.count = len(index)
         return new
 
     def _forget(self, which: Tensor) -> None:
         """Believe the nominal scene again, and look from a new view."""
-        nominal = self._in_parents(self.model.params)
+        nominal = self._in_parents(Twin(self.model.params, self.model.state(self.model.arm(self.truth.state).q)))
         if bool(which.all()):
             self.belief, self.sure = nominal.clone(), self._before.expand(self.count, -1, -1, -1).clone()
             self.shown = torch.zeros(self.count, len(self.model.units), dtype=torch.bool)
@@ -120,6 +125,7 @@ class Rehearsal:
         fresh = random_start(self.model, self.task, self.count, self.generator)
         self.truth, self.command = select(which, fresh, (self.truth, self.command))
         self.age, self.done = torch.where(which, 0, self.age), self.done & ~which
+        self.measures = anew(which, begun(self.model, self.task, self.truth), self.measures)
         self._forget(which)
 
     def move(self, view: Tensor, which: Tensor) -> None:
@@ -137,15 +143,18 @@ class Rehearsal:
             error = self.sensing.sample(x, self.generator)
         R_PC = X_WP[..., :3, :3].mT @ self.X_WC[:, None, :3, :3]
         d = torch.cat([(R_PC @ error[..., :3, None])[..., 0], (R_PC @ error[..., 3:, None])[..., 0]], -1)
-        found = self._really(which, turn(self.model.units, self._in_parents(self.truth.params), d))
+        found = self._really(which, turn(self.model.units, self._in_parents(self.truth), d))
         shown = which[:, None] & (counts >= LEAST)
         told = informed(scale, R_PC) * shown[..., None, None]
-        way, self.sure = fuse(self.sure, told, between(self.model.units, self.belief, found))
+        moved = (which[:, None] & self.shown & self._floating)[..., None, None]  # what was known of it is of where it was
+        way, self.sure = fuse(
+            torch.where(moved, before_images(DRIFT), self.sure), told, between(self.model.units, self.belief, found)
+        )
         self.belief, self.shown = turn(self.model.units, self.belief, way), self.shown | shown
 
-    def _in_parents(self, params: Params) -> Tensor:
+    def _in_parents(self, twin: Twin) -> Tensor:
         """Poses (n, N, 4, 4) of the units' bodies in their parents."""
-        X_PB = torch.cat([unit_poses(self.model.scene, params, u) for u in self.model.units], -3)
+        X_PB = torch.cat([unit_poses(self.model.scene, twin, u) for u in self.model.units], -3)
         return X_PB.expand(self.count, *X_PB.shape[-3:])
 
     def _really(self, which: Tensor, found: Tensor) -> Tensor:
@@ -181,7 +190,7 @@ class Rehearsal:
 
     def estimated(self) -> Twin:
         """The twin as it is believed to be."""
-        return Twin(believed(self.model, self.belief), self.truth.state)
+        return believed(self.model, Twin(self.model.params, self.truth.state), self.belief)
 
     def landmarks(self, twin: Twin) -> Tensor:
         """Task.landmarks (n, 4, 3) of the truth or of the estimate."""
@@ -199,16 +208,27 @@ class Rehearsal:
     def act(self, action: Tensor) -> Tensor:
         """One control step under actions (n, 6); returns the reward (n): 1 on success for the first time, else 0."""
         with torch.no_grad():
+            before = self._in_parents(self.truth)
             self.truth, self.command = detach(*self.model.step(self.truth, self.command, action))
-            now = self.task.success(self.task.measures(self.model.poses(self.truth)))
+            self._carry(before)
+            self.measures = self.task.measures(self.model.poses(self.truth), self.measures)
+            now = self.task.success(self.measures)
         reward = (now & ~self.done).float()
         self.done, self.age = self.done | now, self.age + 1
         return reward
 
+    def _carry(self, before: Tensor) -> None:
+        """What floats is believed to have moved as it has, from where it was (n, N, 4, 4): looks follow it, each as much off."""
+        if not bool(self._floating.any()):
+            return
+        units = self.model.units
+        body = torch.repeat_interleave(self._floating, torch.tensor([len(u.bodies) for u in units]))
+        moved = turn(units, self._in_parents(self.truth), between(units, before, self.belief))
+        self.belief = torch.where(body[:, None, None], moved, self.belief)
 
-def believed(model: Model, belief: Tensor) -> Params:
-    """Nominal parameters with the units' bodies at `belief` (n, N, 4, 4) in their parents."""
-    params = model.params
+
+def believed(model: Model, twin: Twin, belief: Tensor) -> Twin:
+    """The twin with the units' bodies at `belief` (n, N, 4, 4) in their parents."""
     for b, body in enumerate(model.updatable):
-        params = set_body_pose(model.scene, params, body, belief[:, b])
-    return params
+        twin = set_body_pose(model.scene, twin, body, belief[:, b])
+    return twin

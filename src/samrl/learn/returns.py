@@ -123,7 +123,7 @@ def imagine(rows: Rows, actor: Actor, eye: Eye, shell: Shell, generator: torch.G
     parts, model = [], eye.model
     for k in torch.arange(len(rows.value)).split(most):
         still = State(rows.q[k], torch.zeros(len(k), model.scene.nv))
-        twin = Twin(believed(model, rows.belief[k]), still)
+        twin = believed(model, Twin(model.params, still), rows.belief[k])
         at = Situation(twin, Command(rows.q_ref[k], rows.X_WE[k]), rows.sure[k])
         view = rows.view[k] + torch.tensor(JITTER) * (2 * torch.rand(len(k), 3, generator=generator) - 1)
         with torch.no_grad():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,8 +14,9 @@ from samrl.core.camera import Camera
 from samrl.core.chain import SerialChain
 from samrl.core.types import RGBD
 from samrl.model.physics import Physics
+from samrl.model.placement import body_pose, floats
 from samrl.model.render import Renderer
-from samrl.model.scene import Params, Scene, State, Twin, compile_mjcf
+from samrl.model.scene import Params, State, Twin, compile_mjcf
 from samrl.model.units import Unit
 from samrl.model.weight import Weight
 
@@ -44,11 +46,12 @@ class Model:
         units: what an update may move, each with a mask of its own.
         substeps: physics steps in a control period.
         gains: of the arm's controller; those of gains.yaml where not given.
+        slip_speed: below which friction is viscous [m/s].
     """
 
     def __init__(
         self, mjcf: str, chain: SerialChain, units: tuple[Unit, ...], *, substeps: int = 20,
-        gains: control.Gains | None = None, dtype: torch.dtype = torch.float32, device: str = "cpu",
+        gains: control.Gains | None = None, slip_speed: float = 5e-3, dtype: torch.dtype = torch.float32, device: str = "cpu",
     ) -> None:  # fmt: skip
         self.gains = gains or control.gains()
         self.scene, params, _ = compile_mjcf(mjcf)
@@ -57,7 +60,7 @@ class Model:
         self.units, self.updatable = units, tuple(b for u in units for b in u.bodies)
         self.substeps = substeps
         self.dtype, self.device = dtype, device
-        self.physics = Physics(self.scene, timestep=self.gains.period / substeps, device=device)
+        self.physics = Physics(self.scene, timestep=self.gains.period / substeps, device=device, slip_speed=slip_speed)
         self.weight = Weight(self.physics, self.scene, len(self.gains.stiffness))
         self.detail = np.where(params.geom_size[:, 0].numpy() < THIN, 2 / 3, 1.0)  # fewer segments: a pixel is as wide
         masks = {u.name: u.bodies for u in units}
@@ -84,6 +87,23 @@ class Model:
         """The acting arm's part of a state: q, qd (*batch, n)."""
         n = len(self.gains.stiffness)
         return State(state.q[..., :n], state.qd[..., :n])
+
+    def paced(self, substeps: int, slip_speed: float) -> Model:
+        """The same model with so many physics steps in a control period, and friction viscous below that speed [m/s]."""
+        other = copy(self)
+        step = self.gains.period / substeps
+        other.substeps, other.physics = substeps, Physics(self.scene, timestep=step, device=self.device, slip_speed=slip_speed)
+        return other
+
+    def motion(self, state: State) -> Tensor:
+        """(*batch, 6) velocity of the first body that floats, linear [m/s] and angular [rad/s], in the world's axes; zero if none
+        does."""
+        floating = [n for n in self.updatable if floats(self.scene, n)]
+        if not floating:
+            return state.qd.new_zeros(*state.qd.shape[:-1], 6)
+        at, adr = self.scene.coordinates(floating[0])[0], self.scene.coordinates(floating[0])[1]
+        v, R = state.qd[..., adr], lie.matrix_from_quat(state.q[..., at][..., 3:])
+        return torch.cat([v[..., :3], (R @ v[..., 3:, None])[..., 0]], -1)
 
     def at_rest(self, state: State) -> Command:
         """A command that keeps the arm where it is."""
@@ -132,7 +152,7 @@ class Model:
         out = []
         for body, now, new in zip(unit.bodies, turned, X_PB, strict=True):
             moves = bool(self.scene.nd[self.scene.link(body)])
-            X = X @ (new @ lie.inverse(body_pose(self.scene, twin.params, body)) @ now if moves else new)
+            X = X @ (new @ lie.inverse(body_pose(self.scene, twin, body)) @ now if moves else new)
             out.append(X)
         return torch.stack(out)
 
@@ -143,31 +163,3 @@ class Model:
     def render(self, twin: Twin, camera: Camera) -> RGBD:
         """What the camera would see of the twin."""
         return self.renderer.render(twin.params, self.link_poses(twin), camera)
-
-
-def set_body_pose(scene: Scene, params: Params, name: str, X_PB: Tensor) -> Params:
-    """The parameters with the body's fixed pose in its parent replaced by X_PB (*batch, 4, 4)."""
-    i = scene.link(name)
-    one = torch.zeros(len(scene.link_names), 1, dtype=X_PB.dtype, device=X_PB.device)
-    one[i] = 1.0
-    p = params.link_p * (1 - one) + X_PB[..., None, :3, 3] * one
-    R = params.link_R * (1 - one[..., None]) + X_PB[..., None, :3, :3] * one[..., None]
-    return replace(params, link_p=p, link_R=R)
-
-
-def unit_poses(scene: Scene, params: Params, unit: Unit) -> Tensor:
-    """X_PB (*batch, m, 4, 4) of a unit's bodies in their parents, their joints at zero."""
-    return torch.stack([body_pose(scene, params, b) for b in unit.bodies], -3)
-
-
-def set_unit_poses(scene: Scene, params: Params, unit: Unit, X_PB: Tensor) -> Params:
-    """The parameters with a unit's bodies at X_PB (*batch, m, 4, 4) in their parents."""
-    for body, X in zip(unit.bodies, X_PB.unbind(-3), strict=True):
-        params = set_body_pose(scene, params, body, X)
-    return params
-
-
-def body_pose(scene: Scene, params: Params, name: str) -> Tensor:
-    """X_PB (*batch, 4, 4): the body's fixed pose in its parent."""
-    i = scene.link(name)
-    return lie.pose(params.link_R[..., i, :, :], params.link_p[..., i, :])

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from samrl.core import lie
 from samrl.core.errors import SamrlError, UnknownNameError
-from samrl.model.scene import FREE, HINGE, SLIDE, Scene, State, Twin
+from samrl.model.placement import link_pose, put, set_link_pose
+from samrl.model.scene import HINGE, SLIDE, Scene, State, Twin
 
 _INNER = {
     "link_p": 1, "link_R": 2, "joint_p": 1, "mass": 0, "com": 1, "inertia": 2, "stiffness": 0, "damping": 0, "armature": 0,
@@ -106,7 +107,7 @@ class Selection:
     def _read(self, twin: Twin, entry: Entry) -> Tensor:
         """One entry's part of x."""
         if isinstance(entry, PoseOf):
-            X = self._pose(twin, self._first_link(entry))
+            X = link_pose(self._named(), twin, self._first_link(entry))
             return X.new_zeros(*X.shape[:-2], 6)
         if isinstance(entry, Coordinate):
             return twin.state.q[..., self._q_adr(entry), None]
@@ -123,7 +124,7 @@ class Selection:
         """The twin with one entry set to its part of x."""
         if isinstance(entry, PoseOf):
             link = self._first_link(entry)
-            return self._with_pose(twin, link, lie.retract(self._pose(twin, link), x))
+            return set_link_pose(self._named(), twin, link, lie.retract(link_pose(self._named(), twin, link), x))
         if isinstance(entry, Coordinate):
             return _with_q(twin, self._q_adr(entry), x)
         if isinstance(entry, MomentsOf):
@@ -135,7 +136,7 @@ class Selection:
             before = leaf.narrow(axis, first, count).flatten(axis)
             values = before * (x.exp() / self._length(entry, before))
         shaped = values.reshape(*x.shape[:-1], count, *leaf.shape[leaf.dim() + axis + 1 :])
-        return twin.replace(params=twin.params.replace(**{entry.leaf: _put(leaf, axis, first, shaped)}))
+        return twin.replace(params=twin.params.replace(**{entry.leaf: put(leaf, axis, first, shaped)}))
 
     def _length(self, entry: ScaleOf, values: Tensor) -> Tensor:
         """(*batch, 1) by which an entry's numbers are told."""
@@ -163,7 +164,7 @@ class Selection:
         axes = self._moments(twin, entry)[1]
         about = moments.sum(-1, keepdim=True) - moments
         inertia = axes @ (about[..., None] * axes.mT)
-        params = twin.params.replace(inertia=_put(twin.params.inertia, -3, i, inertia[..., None, :, :]))
+        params = twin.params.replace(inertia=put(twin.params.inertia, -3, i, inertia[..., None, :, :]))
         return twin.replace(params=params)
 
     def _named(self) -> Scene:
@@ -201,23 +202,6 @@ class Selection:
             i = int(scene.parent[i])
         return i
 
-    def _pose(self, twin: Twin, i: int) -> Tensor:
-        """(*batch, 4, 4) in the world for a floating body, else in the parent."""
-        if self._named().joint_type[i] == FREE:
-            at = int(self._named().q_adr[i])
-            q = twin.state.q[..., at : at + 7]
-            return lie.pose(lie.matrix_from_quat(q[..., 3:]), q[..., :3])
-        return lie.pose(twin.params.link_R[..., i, :, :], twin.params.link_p[..., i, :])
-
-    def _with_pose(self, twin: Twin, i: int, X: Tensor) -> Twin:
-        """The twin with that pose set to X (*batch, 4, 4)."""
-        R, p = X[..., :3, :3], X[..., :3, 3]
-        if self._named().joint_type[i] == FREE:
-            return _with_q(twin, int(self._named().q_adr[i]), torch.cat([p, lie.quat_from_matrix(R)], -1))
-        link_p = _put(twin.params.link_p, -2, i, p[..., None, :])
-        link_R = _put(twin.params.link_R, -3, i, R[..., None, :, :])
-        return twin.replace(params=twin.params.replace(link_p=link_p, link_R=link_R))
-
 
 def _leaf(twin: Twin, entry: LogOf | Leaf | ScaleOf) -> Tensor:
     """The leaf of Params that an entry speaks of."""
@@ -233,15 +217,6 @@ def _index(kind: str, name: str, names: list[str]) -> int:
     return names.index(name)
 
 
-def _put(leaf: Tensor, axis: int, first: int, values: Tensor) -> Tensor:
-    """`leaf` with the elements from `first` on along `axis` (from the end) replaced; batches are broadcast."""
-    batch = torch.broadcast_shapes(leaf.shape[:axis], values.shape[:axis])
-    leaf = leaf.expand(*batch, *leaf.shape[axis:])
-    values = values.expand(*batch, *values.shape[axis:])
-    last = first + values.shape[axis]
-    return torch.cat([leaf.narrow(axis, 0, first), values, leaf.narrow(axis, last, leaf.shape[axis] - last)], axis)
-
-
 def _with_q(twin: Twin, at: int, values: Tensor) -> Twin:
     """The twin with coordinates from `at` on replaced by values (*batch, n)."""
-    return twin.replace(state=State(_put(twin.state.q, -1, at, values), twin.state.qd))
+    return twin.replace(state=State(put(twin.state.q, -1, at, values), twin.state.qd))

@@ -12,6 +12,7 @@ from torch import Tensor
 from samrl.core import lie
 
 NOTHING = (0.1, math.pi / 2)  # how far anything may be [m, rad]
+DRIFT = (0.01, 0.2)  # how far what floats may be from where it is predicted a control period ahead, in contact too [m, rad]
 ALONG_X = ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (-1.0, 0.0, 0.0))  # axes of a frame whose z runs along x
 
 
@@ -28,11 +29,13 @@ class Unit:
         name: also that of its mask.
         bodies: names, from the parent outwards.
         length: of a segment [m]; 0 for a body.
+        span: of what an update looks at around its frame [m]; 0: as much as shows it finely.
     """
 
     name: str
     bodies: tuple[str, ...]
     length: float = 0.0
+    span: float = 0.0
 
     @property
     def bends(self) -> bool:

@@ -19,7 +19,8 @@ def fine(problem: Problem, X0: Tensor, s: UpdateSettings) -> tuple[Tensor, Param
     K, B = len(X0), len(problem.units)
     params = problem.twin.params
     ng = len(params.color)
-    free_colors = torch.stack(problem.geoms).any(0)[:, None].float()
+    open_ = [g for name, g in zip(problem.names, problem.geoms, strict=True) if name not in s.painted]
+    free_colors = torch.stack([*open_, torch.zeros(ng, dtype=torch.bool)]).any(0)[:, None].float()
     each = lambda leaf: leaf[:, None].expand(K, len(problem.crops), *leaf.shape[1:])  # noqa: E731
     rates = torch.cat([torch.tensor([s.rate_p] * 3 + [s.rate_r] * 3).repeat(B), torch.full((3 * ng + 4,), s.rate_color)])
     x = torch.zeros(K, len(rates))

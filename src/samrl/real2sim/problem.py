@@ -11,7 +11,8 @@ from torch import Tensor
 
 from samrl.core import lie
 from samrl.core.camera import Camera
-from samrl.model.model import Model, body_pose, set_body_pose
+from samrl.model.model import Model
+from samrl.model.placement import body_pose, set_body_pose
 from samrl.model.scene import Params, Scene, Twin
 from samrl.model.units import Unit
 from samrl.real2sim.frames import Crop, points_of
@@ -33,6 +34,7 @@ class UpdateSettings:
     clearance [m]: what is seen so far in front of a unit, and is none, hides it.
     margin: pixels around a coarsely drawn occluder that count for nothing.
     suspects: rigid bodies that are looked for again whatever their loss.
+    painted: units whose colours are known already, and stay.
     doubt: a rigid body whose loss stays above this is looked for again, from its first estimate turned about the vertical by
         multiples of doubt_step [rad]; 0: it is not.
     """
@@ -57,6 +59,7 @@ class UpdateSettings:
     clearance: float = 0.015
     margin: int = 2
     suspects: tuple[str, ...] = ()
+    painted: tuple[str, ...] = ()
     doubt: float = 0.18
     doubt_step: float = 0.26
 
@@ -239,12 +242,12 @@ def _carried(scene: Scene, bodies: tuple[str, ...]) -> list[bool]:
 
 
 def put(model: Model, twin: Twin, units: Sequence[Unit], X_WB: Tensor) -> Twin:
-    """Write world poses (N, 4, 4) of the units' bodies into the parameters, in their parents; joints stay as they are."""
-    X_WL, params = model.link_poses(twin), twin.params
+    """Put the units' bodies at world poses (N, 4, 4); joints stay as they are."""
+    X_WL = model.link_poses(twin)
     for u, X in zip(units, X_WB.split([len(u.bodies) for u in units]), strict=True):
         X_WP, now = model.bodies_of(u, X_WL)
         for body, X_PJ, old in zip(u.bodies, u.relative(X_WP, X), u.relative(X_WP, now), strict=True):
             if model.scene.nd[model.scene.link(body)]:
-                X_PJ = X_PJ @ (lie.inverse(old) @ body_pose(model.scene, params, body))
-            params = set_body_pose(model.scene, params, body, X_PJ)
-    return twin.replace(params=params)
+                X_PJ = X_PJ @ (lie.inverse(old) @ body_pose(model.scene, twin, body))
+            twin = set_body_pose(model.scene, twin, body, X_PJ)
+    return twin

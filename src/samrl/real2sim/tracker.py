@@ -14,13 +14,15 @@ import torch
 from samrl.core.camera import Camera, Roi
 from samrl.core.types import RGBD
 from samrl.core.world import World
-from samrl.model.model import Model, set_unit_poses, unit_poses
+from samrl.model.model import Model
+from samrl.model.placement import set_unit_poses, unit_poses
 from samrl.model.scene import Twin
-from samrl.model.units import before_images, fuse
+from samrl.model.units import DRIFT, Unit, before_images, fuse
 from samrl.real2sim.album import Album
+from samrl.real2sim.floating import LOST, floating, guesses, hastened, likeliest, stopped
 from samrl.real2sim.frames import Crop, choose_roi, make_crop
 from samrl.real2sim.locate import locate
-from samrl.real2sim.problem import Prior, Priors, UpdateSettings
+from samrl.real2sim.problem import Prior, Priors, Problem, UpdateSettings
 from samrl.real2sim.update import UpdateReport, update
 
 FAR_BELOW = -100.0  # where no camera looks [m]
@@ -63,16 +65,19 @@ class Tracker:
         self, model: Model, camera: Camera, settings: UpdateSettings | None = None,
         known: dict[str, tuple[float, ...]] | None = None, segment: Segment | None = None,
     ) -> None:  # fmt: skip
-        self.model, self.camera, self.known, self.segment = model, camera, known or {}, segment
+        self.model, self.camera, self.known, self.segment = model, camera, dict(known or {}), segment
         self.first = settings or UpdateSettings()
         self.units = {u.name: u for u in model.units}
-        self.later = replace(self.first, fine_steps=6, rate_p=0.0005, rate_r=0.005, rate_color=0.02)
+        near = replace(self.first, fine_steps=6, rate_p=0.0005, rate_r=0.005, rate_color=0.02)
+        self.floating = floating(model)
+        self.later = self.first if self.floating else near
         self.far = tuple(n for n, u in self.units.items() if not u.bends and self.known.get(n, self.ANYWHERE)[0] > self.NEAR)
         self.sure = {n: before_images(self.known.get(n)) for n in self.units}  # information (6, 6), in the parent's axes
         self.unseen, self.looks = set(self.units), 0  # looks: from the present view
         self.album = Album(model, self.first)
         self.rest, self.pause = 0, 2  # exposures until doubted bodies are looked for again, and after the next failure
         self.nominal: dict[str, torch.Tensor] | None = None
+        self.last: Twin | None = None
 
     def observe(self, world: World, twin: Twin, X_WC: np.ndarray) -> tuple[Twin, UpdateReport, list[RGBD], dict[str, float]]:
         """Look and align. Returns the twin, the report, the images of the last look, and seconds spent in look and update."""
@@ -83,7 +88,8 @@ class Tracker:
             self.rest, self.pause = 0, 2
         times = {"look": 0.0, "update": 0.0}
         if self.nominal is None:
-            self.nominal = {n: unit_poses(self.model.scene, twin.params, u) for n, u in self.units.items()}
+            self.nominal = {n: unit_poses(self.model.scene, twin, u) for n, u in self.units.items()}
+        predicted = [self.units[n] for n in self.floating if n not in self.unseen and n not in self.far]
         if self.far:
             with timed(times, "look"):
                 images = world.look(X_WC, [self.wide_roi(twin)])
@@ -94,8 +100,35 @@ class Tracker:
             images = world.look(X_WC, self.rois(twin))
         with timed(times, "update"):
             images = self.masked(twin, images)
+            before = twin = self.foresee(twin, images, predicted)
             twin, report = self.update(twin, images)
+            twin = hastened(self.model, before, twin, [u for u in predicted if u.name not in report.lost])
+            twin = self.missed(twin, report)
+        self.last = twin
         return twin, report, images, times
+
+    def foresee(self, twin: Twin, images: Sequence[RGBD], units: Sequence[Unit]) -> Twin:
+        """Take the guess of where floating units are by now that the images bear out best, and know of them no more than that
+        they are near it."""
+        if not units or self.last is None:
+            return twin
+        each, settings = guesses(self.model, self.last, twin, units), replace(self.later, units=tuple(u.name for u in units))
+        twin = likeliest(Problem(self.model, twin, self.crops(images), settings), each)
+        for u in units:
+            self.nominal[u.name] = unit_poses(self.model.scene, twin, u)  # type: ignore[index]
+            self.known[u.name], self.sure[u.name] = DRIFT, before_images(DRIFT)
+        return twin
+
+    def missed(self, twin: Twin, report: UpdateReport) -> Twin:
+        """Floating units that are out of view stay where they were seen last, and are looked for from afar next time, as are
+        those that do not look right."""
+        for u in (self.units[n] for n in self.floating if n not in self.unseen):
+            if u.name in report.lost and self.last is not None:
+                twin = stopped(self.model, twin, self.last, u)
+            if u.name in report.lost or u.name in set(report.doubted) - set(report.replaced):
+                self.far, self.known[u.name] = (*(n for n in self.far if n != u.name), u.name), LOST
+                self.nominal[u.name] = unit_poses(self.model.scene, twin, u)  # type: ignore[index]
+        return twin
 
     def masked(self, twin: Twin, images: Sequence[RGBD]) -> list[RGBD]:
         """The images with masks from the mask source, which is told where the twin expects each body."""
@@ -143,7 +176,8 @@ class Tracker:
     def rois(self, twin: Twin) -> list[Roi]:
         """Regions of the native image around each projected estimate."""
         centers = self.model.frames(self.model.link_poses(twin))[:, :3, 3].double()
-        return [choose_roi(self.camera, p, self.size, self.PIXEL) for p in centers]
+        pixel = lambda u: max(self.PIXEL, u.span / self.size)  # noqa: E731
+        return [choose_roi(self.camera, p, self.size, pixel(u)) for p, u in zip(centers, self.model.units, strict=True)]
 
     def locate(self, twin: Twin, image: RGBD) -> Twin:
         """Bring far bodies near by a wide image."""
@@ -166,7 +200,9 @@ class Tracker:
 
     def update(self, twin: Twin, images: Sequence[RGBD]) -> tuple[Twin, UpdateReport]:
         """Align the twin with near images."""
-        settings = replace(self.first if self.fresh else self.later, suspects=self.far)  # from afar a quarter turn hardly shows
+        # from afar a quarter turn hardly shows; what floats turns over, and its paint tells that
+        painted = tuple(n for n in self.floating if n not in self.unseen)
+        settings = replace(self.first if self.fresh else self.later, suspects=self.far, painted=painted)
         if self.rest:  # it has been looked for again in vain
             settings = replace(settings, doubt=float("inf"))
         crops = self.crops(images)
@@ -182,15 +218,15 @@ class Tracker:
 
     def possible(self, old: Twin, new: Twin) -> tuple[Twin, tuple[str, ...]]:
         """`new`, with the poses in `old` of units that it puts where they cannot be; and which those are."""
-        scene, params, strayed = self.model.scene, new.params, []
+        scene, strayed = self.model.scene, []
         assert self.nominal is not None
         for name, X_PB in self.nominal.items():
             u = self.units[name]
-            far = u.between(X_PB, unit_poses(scene, new.params, u))[:3]
+            far = u.between(X_PB, unit_poses(scene, new, u))[:3]
             if float(far.norm()) > self.STRAY * self.known.get(name, self.ANYWHERE)[0]:
-                params = set_unit_poses(scene, params, u, unit_poses(scene, old.params, u))
+                new = set_unit_poses(scene, new, u, unit_poses(scene, old, u))
                 strayed.append(name)
-        return new.replace(params=params), tuple(strayed)
+        return new, tuple(strayed)
 
     def priors(self, twin: Twin) -> Priors:
         """The first estimates, about where each unit's parent is now, and how far from them the units may be; those of which
@@ -205,7 +241,7 @@ class Tracker:
     def fused(self, old: Twin, new: Twin, report: UpdateReport) -> Twin:
         """Move each estimate as far as this look tells more of it than those before. Looks from one view err alike: the n-th from
         there counts by 1/n."""
-        scene, params, X_WL = self.model.scene, new.params, self.model.link_poses(old)
+        scene, X_WL = self.model.scene, self.model.link_poses(old)
         for name, told in report.information.items():
             if name in report.lost:
                 continue
@@ -217,10 +253,11 @@ class Tracker:
                 R_PW = self.model.bodies_of(u, X_WL)[0][:3, :3].mT.double()
                 turn = torch.block_diag(R_PW, R_PW)
                 told = turn @ told @ turn.mT
-            X_old, X_new = unit_poses(scene, old.params, u), unit_poses(scene, params, u)
-            way, self.sure[name] = fuse(self.sure[name], told / self.looks, u.between(X_old, X_new))
-            params = set_unit_poses(scene, params, u, u.turn(X_old, way))
-        return new.replace(params=params)
+            X_old, X_new = unit_poses(scene, old, u), unit_poses(scene, new, u)
+            alike = 1 if name in self.floating else self.looks  # where it is now, no look before has told
+            way, self.sure[name] = fuse(self.sure[name], told / alike, u.between(X_old, X_new))
+            new = set_unit_poses(scene, new, u, u.turn(X_old, way))
+        return new
 
     def uncertainty(self) -> dict[str, float]:
         """Standard deviation of each unit's place (of a chain's free end) by now, along the axis where it is largest [m]."""

@@ -181,6 +181,7 @@ def make_model(task: Task, *, substeps: int | None = None, dtype: torch.dtype = 
         units_of(spec),
         substeps=substeps or task.substeps,
         gains=spec.actor.gains,
+        slip_speed=spec.slip_speed,
         dtype=dtype,
     )
 
@@ -200,7 +201,7 @@ def settled(model: Model, params: Params, q: Tensor) -> Twin:
 def units_of(scene: SceneSpec) -> tuple[Unit, ...]:
     """What the update may move in a scene; of several bodies in a unit the second tells how long segments are."""
     length = lambda bodies: scene.body(bodies[1]).p[0] if len(bodies) > 1 else 0.0  # noqa: E731
-    return tuple(Unit(name, bodies, length(bodies)) for name, bodies in scene.units.items())
+    return tuple(Unit(name, bodies, length(bodies), scene.body(bodies[0]).span) for name, bodies in scene.units.items())
 
 
 def native_camera(task: Task, X_WC: np.ndarray) -> Camera:

@@ -65,11 +65,11 @@ Frames = list[dict[str, Any]]
 
 class Witness:
     """Stands between controller and world and writes down the truth at each moment: `truths[i]` are the true poses X_WB
-    after i actions, `applied[i]` the actions, `looks` how often the camera was exposed. It tells the controller only what the
-    world tells."""
+    after i actions, `applied[i]` the actions, `looks` how often the camera was exposed, `measures` the task's by now. It tells
+    the controller only what the world tells."""
 
-    def __init__(self, world: JudgedWorld) -> None:
-        self._world, self._judge = world, world.judge()
+    def __init__(self, world: JudgedWorld, task: Task) -> None:
+        self._world, self._judge, self._task = world, world.judge(), task
         self.capabilities = world.capabilities
         self.truths: list[dict[str, np.ndarray]] = []
         self.applied: list[np.ndarray] = []
@@ -78,6 +78,7 @@ class Witness:
     def reset(self, seed: int) -> Observation:
         observation = self._world.reset(seed)
         self.truths, self.applied = [self._judge.poses()], []
+        self.measures = self._task.measures(as_tensors(self.truths[-1]))
         return observation
 
     def reach(self, X_WC: np.ndarray) -> Reach:
@@ -90,8 +91,13 @@ class Witness:
     def act(self, action: np.ndarray) -> Transition:
         transition = self._world.act(action)
         self.truths.append(self._judge.poses())
+        self.measures = self._task.measures(as_tensors(self.truths[-1]), self.measures)
         self.applied.append(transition.action)
         return transition
+
+    def success(self) -> bool:
+        """Whether the task counts as done."""
+        return bool(self._task.success(self.measures))
 
     def close(self) -> None:
         self._world.close()
@@ -100,10 +106,10 @@ class Witness:
 def run_one(bench: Bench, seed: int, *, horizon: int | None = None) -> tuple[Record, Frames]:
     """One episode: its record for episodes.jsonl and its pictures. It ends at the first step at which the judge says
     success, which the controller does not hear of."""
-    witness = Witness(bench.world)
+    witness = Witness(bench.world, bench.task)
 
     def succeeded(step: StepRecord, observation: Observation, estimate: dict[str, np.ndarray]) -> bool:
-        return bool(bench.task.success(_measures(bench.task, witness.truths[-1])))
+        return witness.success()
 
     try:
         episode = run_episode(
@@ -122,7 +128,7 @@ def run_one(bench: Bench, seed: int, *, horizon: int | None = None) -> tuple[Rec
     except NonFiniteError as e:
         path = guard.dump(bench.dumps, f"seed-{seed}", {"seed": seed, "world": bench.names, "actions": witness.applied})
         raise NonFiniteError(f"seed {seed}: {e} Its actions so far are in {path}; the same seed replays it.", e.given) from e
-    return _record(bench, episode, witness.truths), episode.frames
+    return _record(bench, episode, witness), episode.frames
 
 
 def run_many(make: Make, seeds: Sequence[int], workers: int = 1) -> Generator[tuple[Record, Frames], None, None]:
@@ -134,11 +140,11 @@ def run_many(make: Make, seeds: Sequence[int], workers: int = 1) -> Generator[tu
 # What a record holds
 
 
-def _record(bench: Bench, episode: Episode, truths: Sequence[dict[str, np.ndarray]]) -> Record:
+def _record(bench: Bench, episode: Episode, witness: Witness) -> Record:
     """One line of episodes.jsonl. `measures`: the task's, of the last state, vectors by their norm; `errors`: of each unit's
     estimate, and of what separates load and target in it, before the first update, after it, and at the last one; `rehung`: in
     how many steps the twin's prediction left the finite numbers; `times`: seconds of each step's parts."""
-    measures = _measures(bench.task, truths[-1])
+    truths = witness.truths
     moments = {"before": (0, 0), "after": (1, 0), "last": (len(episode.poses) - 1, len(episode.poses) - 2)}
     return {
         "seed": episode.seed,
@@ -146,9 +152,9 @@ def _record(bench: Bench, episode: Episode, truths: Sequence[dict[str, np.ndarra
         "settings": bench.names[1],
         "variant": bench.names[2],
         "simulated": bench.world.capabilities.simulated,
-        "success": bool(bench.task.success(measures)),
+        "success": witness.success(),
         "steps": len(episode.steps),
-        "measures": {k: float(v if v.dim() == 0 else v.norm()) for k, v in measures.items()},
+        "measures": {k: float(v if v.dim() == 0 else v.norm()) for k, v in witness.measures.items()},
         "errors": {
             unit: {name: unit_error(bench.task.scene, bodies, episode.poses[i], truths[j]) for name, (i, j) in moments.items()}
             for unit, bodies in bench.task.scene.units.items()
@@ -160,8 +166,9 @@ def _record(bench: Bench, episode: Episode, truths: Sequence[dict[str, np.ndarra
     }
 
 
-def _measures(task: Task, poses: dict[str, np.ndarray]) -> dict[str, Tensor]:
-    return task.measures({name: torch.as_tensor(X, dtype=torch.float64) for name, X in poses.items()})
+def as_tensors(poses: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
+    """Poses (4, 4) by name, in double precision."""
+    return {name: torch.as_tensor(X, dtype=torch.float64) for name, X in poses.items()}
 
 
 def _times(steps: Sequence[StepRecord]) -> dict[str, list[float]]:
@@ -181,7 +188,7 @@ def fold(body: Body) -> int:
         on_axis = math.hypot(solid.p[0], solid.p[1]) < 1e-9
         if not (on_axis and (upright or solid.shape == "sphere")):
             return 1
-        turned = abs(solid.quat[3]) > 1e-9 and solid.shape not in ("cylinder", "capsule", "sphere")
+        turned = abs(solid.quat[3]) > 1e-9 and solid.shape not in ("cylinder", "capsule", "sphere", "disc")
         count = math.gcd(count, 1 if turned else _FOLDS[solid.shape](solid.size))
     return count
 
@@ -196,7 +203,7 @@ def _round(size: tuple[float, ...]) -> int:
 
 _FOLDS = {
     "box": _rectangle, "block_with_hole": _rectangle, "plane": _rectangle,
-    "cylinder": _round, "capsule": _round, "sphere": _round,
+    "cylinder": _round, "capsule": _round, "sphere": _round, "disc": _round,
 }  # fmt: skip
 
 

@@ -22,10 +22,11 @@ from torch import Tensor
 from samrl.core import lie, runs
 from samrl.core.errors import RunFolderError
 from samrl.core.types import RGBD
-from samrl.learn.actor import WIDTHS, Actor
+from samrl.learn.actor import Actor
 from samrl.learn.trunk import PER_CROP, SIZE
 from samrl.sim2real.control_loop import Loop
 from samrl.sim2real.evaluate import Bench, Witness
+from samrl.tasks.task import Measures
 
 BOUND = 0.3  # of the action's limits
 TRUNK = 1  # of the actor, with the finer crop
@@ -61,15 +62,15 @@ def observe(loop: Loop, action: Tensor, actor: Actor) -> np.ndarray:
     X_WE = model.chain.tool(q)
     tip = lie.transform(X_WE, loop.task.tip().to(model.dtype)[None])[0]
     with torch.no_grad():
-        features = actor.trunks[TRUNK](near(loop.images, tip)[None]).features[0]
+        features = actor.trunks[TRUNK](near(loop.images, tip, actor.crops[TRUNK])[None]).features[0]
     lead = lie.local(X_WE, loop.command.X_WE)
     lead = lead / torch.tensor([0.02] * 3 + [0.1] * 3)
     return torch.cat([features, q, lead, action / actor.policy.limits]).float().numpy()
 
 
-def near(images: list[RGBD], tip: Tensor) -> Tensor:
-    """The real image around the tip (3) as that trunk of the actor takes it (S, S, 5): of the regions that were exposed, the one
-    whose middle is nearest to the tip."""
+def near(images: list[RGBD], tip: Tensor, width: float) -> Tensor:
+    """The real image `width` [m] across around the tip (3), as that trunk of the actor takes it (S, S, 5): of the regions that
+    were exposed, the one whose middle is nearest to the tip."""
 
     def off(image: RGBD) -> float:
         uv = image.camera.project(tip.double()[None])[0, :2]
@@ -78,9 +79,9 @@ def near(images: list[RGBD], tip: Tensor) -> Tensor:
     image = min(images, key=off)
     camera, (u, v, z) = image.camera, image.camera.project(tip.double()[None])[0].tolist()
     color, depth, valid = (torch.as_tensor(np.asarray(x, np.float32)) for x in (image.color, image.depth, image.valid))
-    depth = torch.where(valid > 0, (depth - z) / WIDTHS[TRUNK], 0.0).clamp(-2, 2)
+    depth = torch.where(valid > 0, (depth - z) / width, 0.0).clamp(-2, 2)
     whole = torch.cat([color - 0.5, depth[..., None], valid[..., None]], -1).permute(2, 0, 1)
-    line = ((torch.arange(SIZE) + 0.5) / SIZE - 0.5) * WIDTHS[TRUNK] * float(camera.K[0]) / z  # pixels from the tip
+    line = ((torch.arange(SIZE) + 0.5) / SIZE - 0.5) * width * float(camera.K[0]) / z  # pixels from the tip
     across, down = 2 * (u + line) / camera.width - 1, 2 * (v + line) / camera.height - 1
     grid = torch.stack(torch.meshgrid(across, down, indexing="xy"), -1)
     return torch.nn.functional.grid_sample(whole[None], grid[None], align_corners=False)[0].permute(1, 2, 0)
@@ -128,7 +129,8 @@ class RealSteps(gymnasium.Env):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
         """A new episode in the world, drawn from `seed`."""
         b = self.bench
-        self.witness = Witness(b.world)
+        self.witness = Witness(b.world, b.task)
+        self.believed: Measures | None = None
         self.loop = Loop(self.witness, b.model, b.task, b.agent, segment=b.segment)
         self.loop.begin(seed or 0)
         seen = self._sense()
@@ -161,12 +163,12 @@ class RealSteps(gymnasium.Env):
 
     def _won(self) -> bool:
         """By the world's judge: of a real robot, whoever watches it says so."""
-        poses = {name: torch.as_tensor(X, dtype=torch.float64) for name, X in self.witness.truths[-1].items()}
-        return bool(self.bench.task.success(self.bench.task.measures(poses)))
+        return self.witness.success()
 
     def _cost(self) -> float:
         """As the twin believes."""
-        return float(self.bench.task.cost(self.bench.task.measures(self.bench.model.poses(self.loop.twin))))
+        self.believed = self.bench.task.measures(self.bench.model.poses(self.loop.twin), self.believed)
+        return float(self.bench.task.cost(self.believed))
 
 
 class _Nowhere(gymnasium.Env):

@@ -3,6 +3,7 @@ episodes have them. `learn/sensing.py` learns from it what rollouts in 𝓜 must
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable
 from itertools import islice
 from typing import Any
@@ -11,11 +12,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from samrl.core import lie
 from samrl.core.types import Observation
 from samrl.learn.expert import Expert
 from samrl.learn.sensing import error_in_camera, features, shown
-from samrl.model.model import Model, unit_poses
+from samrl.model.model import Model
+from samrl.model.placement import body_pose, set_body_pose, unit_poses
 from samrl.model.scene import Twin
+from samrl.model.units import DRIFT
+from samrl.real2sim.floating import floating
 from samrl.real2sim.problem import put
 from samrl.real2sim.tracker import Tracker
 from samrl.sim2real.control_loop import command_of, native_camera, settled
@@ -35,16 +40,19 @@ def try_looks(world: TwinWorld, expert: Expert, seed: int, views: int) -> list[R
     update kept what it had."""
     rng = np.random.default_rng([seed, 7])
     observation = world.reset(seed)
-    for _ in range(int(rng.integers(MOST_STEPS + 1))):
+    steps = int(rng.integers(MOST_STEPS + 1))
+    for _ in range(steps):
         observation = world.act(_by_truth(world, expert, observation)).observation
     reachable = (X for X in expert.task.draw_views(rng, 16 * views) if world.reach(X).ok)
-    return [_look(world, expert, seed, observation, X) for X in islice(reachable, views)]
+    return [_look(world, expert, seed, observation, X, steps > 0) for X in islice(reachable, views)]
 
 
-def _look(world: TwinWorld, expert: Expert, seed: int, observation: Observation, X_WC: np.ndarray) -> Row:
+def _look(world: TwinWorld, expert: Expert, seed: int, observation: Observation, X_WC: np.ndarray, moved: bool) -> Row:
     model, true = expert.model, _true(world, expert, observation)
     start = settled(model, model.params, torch.as_tensor(observation.arm.q))
-    tracker = Tracker(model, native_camera(expert.task, X_WC), known=expert.task.known())
+    if moved:
+        start = adrift(model, start, true, X_WC)
+    tracker = Tracker(model, native_camera(expert.task, X_WC), known=_known(expert, moved))
     twin, report, *_ = tracker.observe(world, start, X_WC)
     camera = torch.as_tensor(tracker.camera.X_WC, dtype=model.dtype)[None]
     X_WL = model.link_poses(true)
@@ -72,9 +80,26 @@ def real_look(world: TwinWorld, expert: Expert, truth: Twin, X_WC: Tensor) -> Te
     world.pretend(model, truth)
     if not world.reach(wanted).ok:
         return None
-    tracker = Tracker(model, native_camera(expert.task, wanted), known=expert.task.known())
-    twin, report, *_ = tracker.observe(world, Twin(model.params, truth.state), wanted)
-    return None if report.lost else torch.cat([unit_poses(model.scene, twin.params, u) for u in model.units])
+    tracker = Tracker(model, native_camera(expert.task, wanted), known=_known(expert, True))
+    start = adrift(model, Twin(model.params, truth.state), truth, wanted)
+    twin, report, *_ = tracker.observe(world, start, wanted)
+    return None if report.lost else torch.cat([unit_poses(model.scene, twin, u) for u in model.units])
+
+
+def adrift(model: Model, twin: Twin, truth: Twin, X_WC: np.ndarray) -> Twin:
+    """The twin with what floats as far from where it is in `truth` as may be what has been followed so far, in a direction drawn
+    from the camera's pose: a look at it does not begin with where an episode did."""
+    rng = np.random.default_rng(zlib.crc32(np.round(X_WC, 6).tobytes()))
+    for name in floating(model):
+        X = body_pose(model.scene, truth, name)
+        d = torch.as_tensor(np.repeat(DRIFT, 3) * rng.normal(size=6) / 3**0.5, dtype=model.dtype)
+        twin = set_body_pose(model.scene, twin, name, lie.retract(X, d))
+    return twin
+
+
+def _known(expert: Expert, moved: bool) -> dict[str, tuple[float, ...]]:
+    """What a tracker knows of where units may be, once they may have moved."""
+    return expert.task.known() | (dict.fromkeys(floating(expert.model), DRIFT) if moved else {})
 
 
 def table(rows: Iterable[Row], expert: Expert) -> tuple[Tensor, Tensor, Tensor]:

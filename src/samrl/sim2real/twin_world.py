@@ -14,10 +14,11 @@ from samrl.core import control
 from samrl.core.camera import Camera, Roi
 from samrl.core.errors import SamrlError, UnreachableError, check_finite
 from samrl.core.types import RGBD, ArmState, Capabilities, Observation, Reach, Transition
-from samrl.model.model import Model, set_unit_poses, unit_poses
+from samrl.model.model import Model
+from samrl.model.placement import set_unit_poses, unit_poses
 from samrl.model.scene import Twin
 from samrl.sim2real.control_loop import make_model, native_camera, settled
-from samrl.tasks.task import Task
+from samrl.tasks.task import Measures, Task
 
 
 class Carrier(Protocol):
@@ -64,6 +65,7 @@ class TwinWorld:
     def __init__(self, task: Task, carrier: Carrier, sensor: Callable[[int], Sensor]) -> None:
         self.task, self._carrier, self._sensor = task, carrier, sensor
         self._model: Model | None = None
+        self._before: Measures | None = None
 
     def reset(self, seed: int) -> Observation:
         """A new episode, all of it drawn from `seed`."""
@@ -77,7 +79,7 @@ class TwinWorld:
             params, light_direction=light, ambient=torch.full((3,), ambient), diffuse=torch.full((3,), 1 - ambient)
         )  # fmt: skip
         self._twin = settled(self._model, params, torch.as_tensor(draw.q_start))
-        self._command = self._model.at_rest(self._twin.state)
+        self._command, self._before = self._model.at_rest(self._twin.state), None
         self._noise, self._exposures, self._time = self._sensor(seed), 0, 0.0
         self._carrier.start(torch.as_tensor(draw.views), self._q())
         return self._observe()
@@ -86,13 +88,13 @@ class TwinWorld:
         """Go on from another truth: arm and units where `truth` (no batch), a twin of the model `other`, has them. Paint, light
         and the sensor's errors stay, and so does what else moves."""
         model, arm = self._running(), other.arm(truth.state)
-        params, state = self._twin.params, model.state(arm.q, arm.qd, self._twin.state)
+        twin = self._twin.replace(state=model.state(arm.q, arm.qd, self._twin.state))
         for unit in model.units:
-            params = set_unit_poses(model.scene, params, unit, unit_poses(other.scene, truth.params, unit))
             for body in unit.bodies:
                 (q, qd), (other_q, other_qd) = (m.scene.coordinates(body) for m in (model, other))
-                state.q[q], state.qd[qd] = truth.state.q[other_q], truth.state.qd[other_qd]
-        self._twin, self._command = Twin(params, state), model.at_rest(state)
+                twin.state.q[q], twin.state.qd[qd] = truth.state.q[other_q], truth.state.qd[other_qd]
+            twin = set_unit_poses(model.scene, twin, unit, unit_poses(other.scene, truth, unit))
+        self._twin, self._command = twin, model.at_rest(twin.state)
 
     def reach(self, X_WC: np.ndarray) -> Reach:
         """Can the camera arm take the pose (4, 4)? Nothing moves."""
@@ -115,6 +117,7 @@ class TwinWorld:
         """Apply one action (6) for one control period; returns the action that was really applied."""
         check_finite("the action", action)
         model = self._running()
+        self._before = self.measures()
         applied = control.limit_action(torch.as_tensor(action, dtype=model.dtype), model.gains)
         with torch.no_grad():
             self._twin, self._command = model.step(self._twin, self._command, applied)
@@ -131,6 +134,10 @@ class TwinWorld:
     def poses(self) -> dict[str, torch.Tensor]:
         """True X_WB (4, 4) of the updatable bodies."""
         return {name: X.double() for name, X in self._running().poses(self._twin).items()}
+
+    def measures(self) -> Measures:
+        """The task's measures of the truth."""
+        return self.task.measures(self.poses(), self._before)
 
     def _running(self) -> Model:
         if self._model is None:
@@ -176,8 +183,8 @@ class TwinJudge:
 
     def measures(self) -> dict[str, object]:
         """The task's measures: floats, or a list of floats where a measure has several."""
-        return {name: value.tolist() for name, value in self._world.task.measures(self._world.poses()).items()}
+        return {name: value.tolist() for name, value in self._world.measures().items()}
 
     def success(self) -> bool:
         """Whether the task counts as done."""
-        return bool(self._world.task.success(self._world.task.measures(self._world.poses())))
+        return bool(self._world.task.success(self._world.measures()))

@@ -102,6 +102,7 @@ class NeedleThreading:
     horizon: int = 60
     substeps: int = 50
     ranges: Ranges = field(default_factory=Ranges)
+    crops: tuple[float, float] = (0.30, 0.03)
 
     def known(self) -> dict[str, tuple[float, ...]]:
         """How far [m, rad] bodies lie from where the twin first believes them."""
@@ -181,7 +182,7 @@ class NeedleThreading:
             raise UnreachableError(f"the arm cannot take {int((p_error > 1e-4).sum())} of {len(p)} starts of {self.ranges}.")
         return q
 
-    def measures(self, poses: dict[str, Tensor]) -> Measures:
+    def measures(self, poses: dict[str, Tensor], before: Measures | None = None) -> Measures:
         """Thread against eye, in the needle's axes, from X_WB of "needle" and the segments before the fingers:
         tip (*batch, 3): the free end; direction (*batch, 2): of the last segment, across the way through the eye;
         beside (*batch): how far the thread is outside the eye where it is near the eye's plane, summed over points

@@ -90,6 +90,7 @@ class PegInsertion:
     horizon: int = 60
     substeps: int = 20
     ranges: Ranges = field(default_factory=Ranges)
+    crops: tuple[float, float] = (0.30, 0.03)
     cover: bool = False
 
     def tight(self) -> PegInsertion:
@@ -187,7 +188,7 @@ class PegInsertion:
         """Camera poses (count, 4, 4) uniform in yaw, pitch and radius about a point near the nominal hole."""
         return cell.draw_views(self.ranges, self.look_at(), rng, count)
 
-    def measures(self, poses: dict[str, Tensor]) -> Measures:
+    def measures(self, poses: dict[str, Tensor], before: Measures | None = None) -> Measures:
         """Peg against hole, from X_WB of "block" and "peg":
         lateral (*batch, 2): the tip's offset from the hole's axis; depth: the tip below the block's top (negative above)
         [m]; tilt (*batch, 2): the peg's axis across the hole's axis (sine of the angle)."""

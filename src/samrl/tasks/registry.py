@@ -7,10 +7,12 @@ from collections.abc import Callable
 from samrl.core.errors import UnknownNameError
 from samrl.tasks.needle_threading import NeedleThreading
 from samrl.tasks.peg_insertion import PegInsertion
+from samrl.tasks.spatula_flipping import SpatulaFlipping
 from samrl.tasks.task import Task
 
 _TASKS: dict[str, Callable[[], Task]] = {
     "peg-insertion": PegInsertion.walled, "peg-insertion-open": PegInsertion, "needle-threading": NeedleThreading,
+    "spatula-flipping": SpatulaFlipping,
 }  # fmt: skip
 
 

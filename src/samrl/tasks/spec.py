@@ -73,6 +73,7 @@ class Body:
         gravcomp: share of gravity that the arm's controller compensates.
         updatable: it gets a mask, and the update may move it.
         unit: what it is updated with, and shares its mask with: a chain. Its own name where not given.
+        span: see model.units.Unit.
     """
 
     name: str
@@ -87,6 +88,7 @@ class Body:
     gravcomp: float = 0.0
     updatable: bool = False
     unit: str = ""
+    span: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,8 @@ class CameraSpec:
 
 @dataclass(frozen=True)
 class SceneSpec:
-    """A whole scene. `pairs`: (body, body) whose colliding solids may touch."""
+    """A whole scene. `pairs`: (body, body) whose colliding solids may touch; slip_speed: below which friction is viscous in the
+    twin [m/s]."""
 
     name: str
     bodies: tuple[Body, ...]
@@ -125,6 +128,7 @@ class SceneSpec:
     carrier: Arm
     camera: CameraSpec
     pairs: tuple[tuple[str, str], ...] = ()
+    slip_speed: float = 5e-3
     gravity: tuple[float, float, float] = (0.0, 0.0, -9.81)
     notes: dict[str, str] = field(default_factory=dict)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -41,6 +41,23 @@ class Truth:
     q: Tensor
 
 
+@dataclass(frozen=True)
+class Told:
+    """All that a policy is told (*batch).
+
+    Attributes:
+        marks: (4, 3) Task.landmarks.
+        X_WE: (4, 4) the tool as measured, in the nominal hand; lead: (6) of the commanded pose before it; q: (7) the arm's.
+        motion: (6) velocity of the scene's first floating body, linear [m/s] and angular [rad/s], in the world's axes.
+    """
+
+    marks: Tensor
+    X_WE: Tensor
+    lead: Tensor
+    q: Tensor
+    motion: Tensor
+
+
 def separation(marks: Tensor) -> tuple[Tensor, Tensor]:
     """What separates load and target, from Task.landmarks (*batch, 4, 3), in their axes: the tip from the target (*batch, 3) [m],
     and the load's axis turned from the target's (*batch, 3), sine of the angle along the axis of the turn."""
@@ -73,12 +90,18 @@ class Task(Protocol):
         """The hidden truth of one episode."""
         ...
 
-    def measures(self, poses: dict[str, Tensor]) -> Measures:
-        """The few numbers that cost and success are made of, from poses X_WB (*batch, 4, 4) of the bodies by name."""
+    @property
+    def crops(self) -> tuple[float, float]:
+        """Metres across, at the tip's depth, of the two images that the actor sees: of everything, and of what is fine."""
+        ...
+
+    def measures(self, poses: dict[str, Tensor], before: Measures | None = None) -> Measures:
+        """The few numbers that cost and success are made of, from poses X_WB (*batch, 4, 4) of bodies by name. `before`: those
+        of a control step ago, for what an episode must remember; at its start there are none."""
         ...
 
     def cost(self, measures: Measures) -> Tensor:
-        """One cost of state (*batch): no phase, no time index."""
+        """One cost of state (*batch), no phase, no time index; the less, the nearer to success."""
         ...
 
     def success(self, measures: Measures) -> Tensor:
@@ -122,4 +145,32 @@ class Task(Protocol):
 
     def look_at(self) -> torch.Tensor:
         """(3) nominal point that views turn about, world [m]."""
+        ...
+
+
+@runtime_checkable
+class Tried(Task, Protocol):
+    """A task whose expert learns from what its own actions brought (learn/trials.py), where gradients do not lead: contact that
+    comes and goes."""
+
+    @property
+    def stages(self) -> int:
+        """Kinds of starts beyond the task's own, for learning alone."""
+        ...
+
+    def staged(self, kind: int, count: int, generator: torch.Generator) -> tuple[Truth, Measures]:
+        """`count` starts of a kind from 1 to `stages`, and what an episode remembers there, of what `measures` has; zero at
+        the task's own."""
+        ...
+
+    def features(self, told: Told) -> Tensor:
+        """(*batch, F) what the policy's network is given."""
+        ...
+
+    def axes(self, told: Told) -> Tensor:
+        """(*batch, 3, 3) in which actions turn."""
+        ...
+
+    def lost(self, measures: Measures) -> Tensor:
+        """(*batch) boolean: no action helps any more."""
         ...

@@ -18,7 +18,7 @@ from samrl.core.camera import Camera, Roi
 from samrl.core.errors import SamrlError, UnreachableError, check_finite
 from samrl.core.types import RGBD, ArmState, Capabilities, Observation, Reach, Transition
 from samrl.tasks.spec import Hinge, SceneSpec, chain_of, pose_of
-from samrl.tasks.task import Draw, Task
+from samrl.tasks.task import Draw, Measures, Task
 from samrl.worlds.camera_arm import CameraArm
 from samrl.worlds.picture import Lighting, Part, Renderer, belongs, make_renderer, parts_of
 from samrl.worlds.sensor import PADDING, SensorNoise
@@ -98,6 +98,7 @@ class SimulatedWorld:
         self._camera_arm.start(torch.as_tensor(draw.views), self._q_ref)
         self._simulate(_SETTLE)
         self._time = 0.0
+        self._before: Measures | None = None
         return self._observe()
 
     def reach(self, X_WC: np.ndarray) -> Reach:
@@ -117,6 +118,7 @@ class SimulatedWorld:
         check_finite("the action", action)
         if np.shape(action) != (6,):
             raise SamrlError(f"an action is 6 numbers (translation, rotation), not an array of shape {np.shape(action)}.")
+        self._before = self._measures(self.poses())
         X_measured = self._chain.tool(self._q())
         self._late.append(control.limit_action(torch.as_tensor(action, dtype=torch.float64), self._gains))
         applied = self._late.popleft()
@@ -142,6 +144,15 @@ class SimulatedWorld:
         """The truth of an episode, with what the settings hide on top of the task's draw."""
         draw = self.task.draw(seed)
         return replace(draw, scene=hide(draw.scene, self.settings.hidden, seed))
+
+    def poses(self) -> dict[str, np.ndarray]:
+        """True X_WB (4, 4) of the updatable bodies, which the judge alone may hand out."""
+        poses = self._running().poses()
+        return {name: poses[name] for name in self.task.scene.updatable}
+
+    def _measures(self, poses: dict[str, np.ndarray]) -> Measures:
+        """The task's measures at these poses, after what was measured a control step ago."""
+        return self.task.measures({name: torch.as_tensor(X) for name, X in poses.items()}, self._before)
 
     def _running(self) -> Engine:
         if self._engine is None:
@@ -215,19 +226,16 @@ class WorldJudge:
 
     def poses(self) -> dict[str, np.ndarray]:
         """True pose X_WB (4, 4) of every updatable body."""
-        poses = self._world._running().poses()
-        chosen = {name: poses[name] for name in self._world.task.scene.updatable}
-        return {name: np.full((4, 4), np.nan) for name in chosen} if self._poison else chosen
+        poses = self._world.poses()
+        return {name: np.full((4, 4), np.nan) for name in poses} if self._poison else poses
 
     def measures(self) -> dict[str, object]:
         """The task's measures: floats, or a list of floats where a measure has several."""
-        poses = {name: torch.as_tensor(X) for name, X in self.poses().items()}
-        return {name: value.tolist() for name, value in self._world.task.measures(poses).items()}
+        return {name: value.tolist() for name, value in self._world._measures(self.poses()).items()}
 
     def success(self) -> bool:
         """Whether the task counts as done; never, when poisoned."""
-        poses = {name: torch.as_tensor(X) for name, X in self.poses().items()}
-        return bool(self._world.task.success(self._world.task.measures(poses)))
+        return bool(self._world.task.success(self._world._measures(self.poses())))
 
 
 def hide(scene: SceneSpec, hidden: Hidden, seed: int) -> SceneSpec:
