@@ -154,8 +154,8 @@ class Rehearsal:
 
     def _in_parents(self, twin: Twin) -> Tensor:
         """Poses (n, N, 4, 4) of the units' bodies in their parents."""
-        X_PB = torch.cat([unit_poses(self.model.scene, twin, u) for u in self.model.units], -3)
-        return X_PB.expand(self.count, *X_PB.shape[-3:])
+        each = [unit_poses(self.model.scene, twin, u) for u in self.model.units]
+        return torch.cat([X.expand(self.count, *X.shape[-3:]) for X in each], -3)
 
     def _really(self, which: Tensor, found: Tensor) -> Tensor:
         """`found` (n, N, 4, 4), in a share of `which` (n) as the real update has it."""

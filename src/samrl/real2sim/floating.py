@@ -43,22 +43,23 @@ def guesses(model: Model, last: Twin, now: Twin, units: Sequence[Unit]) -> list[
     return [now, *others]
 
 
-def likeliest(problem: Problem, each: Sequence[Twin]) -> Twin:
+def likeliest(problem: Problem, each: Sequence[Twin]) -> tuple[Twin, bool]:
     """Of guesses the one that looks most like the images. Where none looks right, the Earth Mover Distance moves them all, also
-    the other way up, for that tells the two sides of a thing apart no better than their colours do."""
+    the other way up, for that tells the two sides of a thing apart no better than colours do. The second: it looks right."""
     model, units = problem.model, problem.units
     X_WL = torch.stack([model.link_poses(twin) for twin in each])
     X = torch.cat([model.bodies_of(u, X_WL)[1] for u in units], 1)
     if not all(problem.seen):
-        return each[0]
+        return each[0], False
     loss = appearance(problem, X).sum(-1)
     if float(loss.min()) < CLOSE:
-        return each[int(loss.argmin())]
+        return each[int(loss.argmin())], True
     over = lie.pose(X[..., :3, :3] @ torch.diag(X.new_tensor([1.0, -1.0, -1.0])), X[..., :3, 3])
     Y = torch.cat([X, coarse(problem, torch.cat([X, over]))])
     turned = lie.log_so3(Y[..., :3, :3] @ torch.cat([X, X, X])[..., :3, :3].mT).norm(dim=-1).amax(-1)
-    best = int((appearance(problem, Y).sum(-1) + TURN * (turned / torch.pi) ** 2).argmin())
-    return put(model, each[best % len(each)], units, Y[best])
+    loss = appearance(problem, Y).sum(-1)
+    best = int((loss + TURN * (turned / torch.pi) ** 2).argmin())
+    return put(model, each[best % len(each)], units, Y[best]), float(loss[best]) < CLOSE
 
 
 def appearance(problem: Problem, X: Tensor) -> Tensor:

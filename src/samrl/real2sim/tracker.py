@@ -89,31 +89,51 @@ class Tracker:
         times = {"look": 0.0, "update": 0.0}
         if self.nominal is None:
             self.nominal = {n: unit_poses(self.model.scene, twin, u) for n, u in self.units.items()}
-        predicted = [self.units[n] for n in self.floating if n not in self.unseen and n not in self.far]
+        moved = [self.units[n] for n in self.floating if n not in self.unseen and n not in self.far]
         if self.far:
-            with timed(times, "look"):
-                images = world.look(X_WC, [self.wide_roi(twin)])
+            (image,) = self.see(world, X_WC, twin, [self.wide_roi(twin)], times)
             with timed(times, "update"):
-                (image,) = self.masked(twin, images)
                 twin = self.locate(twin, image)
-        with timed(times, "look"):
-            images = world.look(X_WC, self.rois(twin))
+        images = self.see(world, X_WC, twin, self.rois(twin), times)
+        if moved and self.last is not None:
+            twin, images = self.follow(world, X_WC, twin, images, moved, times)
         with timed(times, "update"):
-            images = self.masked(twin, images)
-            before = twin = self.foresee(twin, images, predicted)
-            twin, report = self.update(twin, images)
-            twin = hastened(self.model, before, twin, [u for u in predicted if u.name not in report.lost])
-            twin = self.missed(twin, report)
-        self.last = twin
+            before = self.foreseen(twin, moved)
+            twin, report = self.update(before, images)
+            twin = hastened(self.model, before, twin, [u for u in moved if u.name not in report.lost])
+            self.last = twin = self.missed(twin, report)
         return twin, report, images, times
 
-    def foresee(self, twin: Twin, images: Sequence[RGBD], units: Sequence[Unit]) -> Twin:
-        """Take the guess of where floating units are by now that the images bear out best, and know of them no more than that
-        they are near it."""
-        if not units or self.last is None:
-            return twin
-        each, settings = guesses(self.model, self.last, twin, units), replace(self.later, units=tuple(u.name for u in units))
-        twin = likeliest(Problem(self.model, twin, self.crops(images), settings), each)
+    def see(self, world: World, X_WC: np.ndarray, twin: Twin, rois: list[Roi], times: dict[str, float]) -> list[RGBD]:
+        """One exposure of these regions, with masks from the mask source."""
+        with timed(times, "look"):
+            images = world.look(X_WC, rois)
+        with timed(times, "update"):
+            return self.masked(twin, images)
+
+    def follow(
+        self, world: World, X_WC: np.ndarray, twin: Twin, images: list[RGBD], units: Sequence[Unit], times: dict[str, float]
+    ) -> tuple[Twin, list[RGBD]]:
+        """Put floating units where images bear them out, near ones or else a wide one, and return near images of them there."""
+        assert self.last is not None
+        with timed(times, "update"):
+            each = guesses(self.model, self.last, twin, units)
+            twin, right = self.likeliest(twin, self.crops(images), each, units)
+        if right:
+            return twin, images
+        wide = self.see(world, X_WC, twin, [self.wide_roi(twin)], times)
+        with timed(times, "update"):
+            crops = [make_crop(wide[0], tuple(self.units), self.WIDE_SIZE, self.camera)]
+            twin, _ = self.likeliest(twin, crops, each, units)
+        return twin, self.see(world, X_WC, twin, self.rois(twin), times)
+
+    def likeliest(self, twin: Twin, crops: Sequence[Crop], each: Sequence[Twin], units: Sequence[Unit]) -> tuple[Twin, bool]:
+        """Of the guesses of where floating units are by now, what the crops bear out best, and whether it looks right."""
+        settings = replace(self.later, units=tuple(u.name for u in units))
+        return likeliest(Problem(self.model, twin, crops, settings), each)
+
+    def foreseen(self, twin: Twin, units: Sequence[Unit]) -> Twin:
+        """Know of floating units no more than that they are near where the twin has them."""
         for u in units:
             self.nominal[u.name] = unit_poses(self.model.scene, twin, u)  # type: ignore[index]
             self.known[u.name], self.sure[u.name] = DRIFT, before_images(DRIFT)
