@@ -122,7 +122,8 @@ def _returns(folder: RunFolder, workers: int) -> None:
     with track("2/3 learn: returns by view", len(every), len(every) - len(todo)) as advance:
         for i, rows in pool.fan_out(partial(Tools.of, folder), _batch, todo, workers):
             runs.write_arrays(stage / f"{i:04d}.npz", rows)
-            advance(note=f"mean return {np.nanmean(rows['value']):.2f}")
+            known = rows["value"][np.isfinite(rows["value"])]
+            advance(note=f"mean return {known.mean():.2f}" if len(known) else "")
 
 
 def train_q(folder: RunFolder) -> None:

@@ -71,7 +71,10 @@ def test_it_goes_on_in_a_harder_twin_when_half_are_won(model) -> None:
     trials.adapt([0.4, 0.0, 0.0])
     assert trials.variation == SOFT and trials.mix == pytest.approx(0.6)
     trials.adapt([0.6, 0.0, 0.0])
-    assert trials.variation == HARD and trials.model.substeps == HARD.substeps
+    assert trials.variation == HARD.scaled(0.25) and trials.model.substeps == HARD.substeps
+    for _ in range(60):
+        trials.adapt([0.46, 0.0, 0.0])
+    assert trials.variation == HARD
     assert trials.model.physics.timestep == pytest.approx(model.gains.period / HARD.substeps)
 
 

@@ -4,7 +4,8 @@ The reward of a step is how far the task's cost falls, γ Φ(s') - Φ(s) with Φ
 along an episode is the same whatever the way, and standing still at a good place costs (1 - γ) Φ a step.
 
 Two curricula, both driven by what is won: a beginner has a soft twin with long steps and goes on, once half of the task's own
-starts are won while exploring, in one with stiff, varied contact; and the share of these starts grows with that rate."""
+starts are won while exploring, in one with stiff contact, where all that varies and disturbs grows with every stretch after
+which nearly half are won; and the share of these starts grows with that rate."""
 
 from __future__ import annotations
 
@@ -26,6 +27,9 @@ from samrl.tasks.task import Measures, Told, Tried, Truth
 
 OWN = 0  # the task's own kind of start
 WON, LOST = 20.0, -2.0  # what these are worth
+LEVELS = 0.25, 0.02  # where what disturbs begins, and how it grows
+ROCKING = 0.15  # squared speed that is enough to rock on [m²/s²]
+REACH = 0.06  # where turning counts as speed [m]
 WILD = 60.0  # no joint and no body is that fast [m/s, rad/s]
 
 
@@ -43,6 +47,7 @@ class Trials:
     ) -> None:  # fmt: skip
         self.whole, self.task, self.n, self.doubt = model, task, count, (doubt or Doubt()).scale()
         self.mix = self.first = mix
+        self.level = 0.0  # of HARD
         self.grow, self.discount, self.g = grow, discount, torch.Generator().manual_seed(seed)
         gains = model.gains
         self.limits = torch.tensor([gains.max_translation] * 3 + [gains.max_rotation] * 3)
@@ -67,8 +72,12 @@ class Trials:
         if not self.grow:
             return
         self.mix = self.first + (0.9 - self.first) * won[OWN]
-        if self.variation == SOFT and won[OWN] > 0.5:
-            self._begin(HARD)
+        if self.level == 0 and won[OWN] > 0.5:
+            self.level = LEVELS[0]
+            self._begin(HARD.scaled(self.level))
+        elif 0 < self.level < 1 and won[OWN] > 0.45:
+            self.level = min(1.0, self.level + LEVELS[1])
+            self.variation = HARD.scaled(self.level)
 
     def reset(self, which: Tensor) -> None:
         """Start environments of the mask (n) anew, from starts in store: drawing many at once is cheaper."""
@@ -84,11 +93,13 @@ class Trials:
         self._look()
 
     def features(self) -> tuple[Tensor, Tensor]:
-        """Of the policy (n, F), and of the critic (n, F + 3), who knows the truth, and cost, friction and mass too."""
+        """Of the policy (n, F), and of the critic (n, F + 5), who knows the truth, and cost, friction, mass, shape and rest."""
         f = self.task.features(self.told)
         p, i = self.now.twin.params, self.model.scene.link(self.floating)
         mass = p.mass[:, i] / self.whole.params.mass[i] - 1
-        known = torch.stack([self.task.cost(self.now.measures) / 5, 5 * (p.friction[:, self.geom] - 0.4), 3 * mass], -1)
+        size = 6 * (p.geom_size[:, self.geom, 1] / self.whole.params.geom_size[self.geom, 1] - 1)
+        cost, friction = self.task.cost(self.now.measures) / 5, 5 * (p.friction[:, self.geom] - 0.4)
+        known = torch.stack([cost, friction, 3 * mass, size, 2 * self.now.restless.float() - 1], -1)
         return f, torch.cat([self.task.features(self._truth()), known], -1)
 
     def step(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -98,27 +109,29 @@ class Trials:
         measures = self.task.measures(self.model.poses(twin), now.measures)
         self.age += 1
         lost = self.task.lost(measures) | (twin.state.qd.abs().amax(-1) > WILD)
-        won, v = self.task.success(measures) & ~lost, twin.state.qd[:, self._speed()]
-        reward = -self.discount * self.task.cost(measures) - value - self.variation.gentle * v.square().sum(-1).clamp(max=4)
+        won, rush = self.task.success(measures) & ~lost, self._rush(twin)
+        reward = -self.discount * self.task.cost(measures) - value - self.variation.gentle * rush.clamp(max=4)
         reward = torch.where(won, WON - value, torch.where(lost, LOST - value.clamp(min=0), reward))
-        self.now = Moment(self._kicked(twin), command, measures, now.kind, now.mistake)
+        rocks = self.task.rocks(measures) & now.restless
+        still = torch.rand(self.n, generator=self.g) < 0.03
+        rocking = (now.rocking | (rush > ROCKING)) & rocks & ~still
+        twin = self._kicked(twin, rocking)
+        self.now = Moment(twin, command, measures, now.kind, now.mistake, now.restless, rocking)
         self._look()
         return reward, won | lost, self.age >= self.task.horizon, won
 
-    def _speed(self) -> slice:
-        """Where the linear velocity of what floats is in q̇."""
-        at = self.model.scene.coordinates(self.floating)[1]
-        return slice(at.start, at.start + 3)
+    def _rush(self, twin: Twin) -> Tensor:
+        """(n) squared speed of what floats and of its turning [m²/s²]."""
+        v = twin.state.qd[:, self.model.scene.coordinates(self.floating)[1]].square()
+        return v[:, :3].sum(-1) + REACH**2 * v[:, 3:].sum(-1)
 
-    def _kicked(self, twin: Twin) -> Twin:
-        """Another velocity for some of what floats."""
-        if not self.variation.kick:
-            return twin
+    def _kicked(self, twin: Twin, rocking: Tensor) -> Twin:
+        """Another velocity for some of what floats, and for what rocks."""
         hit = torch.rand(self.n, 1, generator=self.g) < self.variation.kick
-        spread = torch.zeros(self.model.scene.nv)
-        spread[self.model.scene.coordinates(self.floating)[1]] = torch.tensor([0.05] * 3 + [1.0] * 3)
-        more = spread * torch.randn(self.n, self.model.scene.nv, generator=self.g) * hit
-        return twin.replace(state=State(twin.state.q, twin.state.qd + more))
+        some = torch.tensor([0.05] * 3 + [1.0] * 3) * hit + torch.tensor([0.0] * 3 + [2.0, 2.0, 4.0]) * rocking[:, None]
+        qd = twin.state.qd.clone()
+        qd[:, self.model.scene.coordinates(self.floating)[1]] += some * torch.randn(self.n, 6, generator=self.g)
+        return twin.replace(state=State(twin.state.q, qd))
 
     def _truth(self) -> Told:
         """What a policy would be told that knows the truth."""
@@ -138,12 +151,11 @@ class Trials:
 
     def _draw(self) -> Moment:
         """As many starts as there are environments, of all kinds."""
-        rest = (1 - self.mix) / max(1, self.task.stages)
-        shares = torch.tensor([self.mix] + [rest] * self.task.stages).double()
+        shares = torch.tensor([self.mix] + [(1 - self.mix) * share for share in self.task.stages]).double()
         kind = torch.multinomial(shares, self.n, replacement=True, generator=self.g)
         truth = self.task.sample(self.n, self.g)
         before: Measures = {}
-        for k in range(1, self.task.stages + 1):
+        for k in range(1, 1 + len(self.task.stages)):
             i = (kind == k).nonzero()[:, 0]
             if len(i):
                 other, remembered = self.task.staged(k, len(i), self.g)
@@ -157,18 +169,22 @@ class Trials:
         twin = twin.replace(params=params.replace(**own))
         measures = self.task.measures(self.model.poses(twin), before or None)
         mistake = self.doubt * 0.5**0.5 * torch.randn(self.n, 18, generator=self.g)
-        return Moment(twin, command, measures, kind, mistake)
+        restless = torch.rand(self.n, generator=self.g) < self.variation.restless
+        return Moment(twin, command, measures, kind, mistake, restless, restless & self.task.rocks(measures))
 
 
 @dataclass(frozen=True)
 class Moment:
-    """Where environments (n) stand. kind: (n) of the start; mistake: (n, 18) of what is told, for the whole episode."""
+    """Where environments (n) stand. kind: (n) of the start; mistake: (n, 18) of what is told, for the whole episode; restless:
+    (n) what floats rocks on where it may; rocking: (n) it does."""
 
     twin: Twin
     command: Command
     measures: Measures
     kind: Tensor
     mistake: Tensor
+    restless: Tensor
+    rocking: Tensor
 
     def put(self, i: Tensor, other: Moment, j: Tensor, shared: Params) -> Moment:
         """With environments i (m) as j (m) of another; leaves that have no more axes than in `shared` are nobody's own."""
@@ -178,8 +194,8 @@ class Moment:
         varied = {name: into(a, b) for name, (a, b) in leaves.items() if a.dim() > getattr(shared, name).dim()}
         state, command = State(into(s.q, s_.q), into(s.qd, s_.qd)), Command(into(c.q_ref, c_.q_ref), into(c.X_WE, c_.X_WE))
         measures = {name: into(x, other.measures[name]) for name, x in self.measures.items()}
-        kind, mistake = into(self.kind, other.kind), into(self.mistake, other.mistake)
-        return Moment(Twin(p.replace(**varied), state), command, measures, kind, mistake)
+        rest = (into(getattr(self, name), getattr(other, name)) for name in ("kind", "mistake", "restless", "rocking"))
+        return Moment(Twin(p.replace(**varied), state), command, measures, *rest)
 
 
 @dataclass(frozen=True)
@@ -197,7 +213,7 @@ def train(expert: Expert, settings: TrySettings, seed: int, progress: Callable[[
     exploring, of which `progress` hears."""
     assert isinstance(expert.policy, TriedPolicy)
     trials = Trials(expert.model, expert.policy.task, settings.batch, seed, SOFT, doubt=LIKELY, mix=settings.own, grow=True)
-    learner = ppo.Learner(trials, ppo.Settings(), seed, kinds=1 + trials.task.stages, policy=expert.policy.net)
+    learner = ppo.Learner(trials, ppo.Settings(), seed, kinds=1 + len(trials.task.stages), policy=expert.policy.net)
     history: list[float] = []
 
     def told(i: int, won: list[float]) -> None:

@@ -31,7 +31,7 @@ HOME = (0.0, -0.85, 0.0, -2.75, 0.0, 2.0, 0.78)
 STEP, LEAD = (0.025, math.radians(12)), (0.06, math.radians(30))  # largest action, and farthest command ahead [m, rad]
 CLEAR = 0.03  # so far above the pan's floor counts as lifted [m]
 STILL = 0.005  # no point of it may have moved farther in a control period [m]
-BEFORE, UPON = 1, 2  # kinds of starts for learning: the blade before the pancake, the pancake on the blade
+BEFORE, UPON, AFTER = 1, 2, 3  # kinds of starts for learning: blade before pancake, pancake on blade, pancake upside down
 FLAT = 0.01  # how far one leans that lies in a pan [rad]
 _Uniform = Callable[[int], Tensor]
 DARK, IRON, DOUGH, CRUST = (0.2, 0.2, 0.2), (0.3, 0.3, 0.35), (0.9, 0.75, 0.45), (0.45, 0.25, 0.1)
@@ -117,7 +117,7 @@ class SpatulaFlipping:
     substeps: int = 20
     ranges: Ranges = field(default_factory=Ranges)
     crops: tuple[float, float] = (0.30, 0.14)
-    stages: int = 2
+    stages: tuple[float, ...] = (0.4, 0.35, 0.25)
 
     def known(self) -> dict[str, tuple[float, ...]]:
         """How far [m, rad] bodies lie from where the twin first believes them. The pancake is round: its yaw does not matter. The
@@ -203,13 +203,17 @@ class SpatulaFlipping:
     # Where learning starts too
     def staged(self, kind: int, count: int, generator: torch.Generator) -> tuple[Truth, Measures]:
         """BEFORE: the blade low in the pan, the pancake flat before its front edge or against the far wall. UPON: the pancake on
-        the blade, which often is rolled, as an arm is that rolled it from level; high or turned it counts as lifted."""
+        the blade, which often is rolled, as an arm is that rolled it from level; high or turned it counts as lifted. AFTER: the
+        pancake let go upside down, low over the pan or its rim, the blade anywhere above."""
         u = _uniform(count, generator)
         slip = self._slip(u)
-        q, X_WP = self._before(u) if kind == BEFORE else self._upon(u, slip, generator)
+        if kind == BEFORE:
+            q, X_WP = self._before(u)
+        else:
+            q, X_WP = self._upon(u, slip, generator) if kind == UPON else self._after(u)
         truth = Truth({"pancake": X_WP, "spatula": self._held(slip)}, q)
         high = (X_WP[:, 2, 3] - PAN[2] > 0.06) | (X_WP[:, 2, 2] < 0.6)
-        return truth, {"lifted": high & (kind == UPON)}
+        return truth, {"lifted": (high & (kind == UPON)) | (kind == AFTER)}
 
     def _before(self, u: _Uniform) -> tuple[Tensor, Tensor]:
         x, y, z, yaw, pitch, ahead, side, turn = u(8).T
@@ -235,6 +239,15 @@ class SpatulaFlipping:
         X_WB = self._blade(q, slip)
         off = torch.stack([0.03 * off_x, 0.04 * off_y, torch.full_like(x, ON)], -1)
         return q, lie.pose(X_WB[:, :3, :3], lie.transform(X_WB, off[:, None])[:, 0])
+
+    def _after(self, u: _Uniform) -> tuple[Tensor, Tensor]:
+        x, y, z, roll, pitch, yaw, far, way, lean, turn = u(10).T
+        p = torch.tensor(PAN).double() + torch.stack([0.08 * x - 0.02, 0.08 * y, 0.10 + 0.06 * z], -1)
+        q = self._solve(lie.pose(about(2, 0.2 * yaw) @ about(1, 0.3 * pitch) @ about(0, 0.5 * roll), p), iterations=30)
+        away, tilt = 0.125 * far.abs(), 0.4 * lean
+        up = HALF + RADIUS * tilt.abs().sin() + torch.where(away > 0.075, 0.016, 0.001)
+        place = torch.stack([away * (math.pi * way).cos(), away * (math.pi * way).sin(), up], -1)
+        return q, lie.pose(about(2, math.pi * turn) @ about(0, math.pi + tilt), torch.tensor(PAN).double() + place)
 
     def _blade(self, q: Tensor, slip: Tensor | None = None) -> Tensor:
         """X_WB (n, 4, 4) of the blade with the arm at q (n, 7), as it should be held, or as it has slipped."""
@@ -272,6 +285,13 @@ class SpatulaFlipping:
         lies = (m["up"] < -math.cos(math.pi / 6)) & (m["height"] < 0.007) & (m["away"] < PAN_RADIUS) & (m["moved"] < STILL)
         return (m["lifted"] > 0) & lies & ~self.lost(m)
 
+    def rocks(self, measures: Measures) -> Tensor:
+        """Upside down, low, and not held down by the blade."""
+        m = measures
+        beside = (m["offset"][..., 2] + ON).abs() - ON  # from the blade's plane to the pancake's face
+        touched = (beside < 0.004) & (m["offset"][..., :2].norm(dim=-1) < RADIUS + BLADE[0])
+        return (m["up"] < -0.8) & (m["height"] < 0.03) & ~touched
+
     def lost(self, measures: Measures) -> Tensor:
         """It lies beside the pan, or flies."""
         m = measures
@@ -293,7 +313,7 @@ class SpatulaFlipping:
         lying = torch.exp(-(m["height"] - HALF).clamp(min=0) / 0.03)
         out = softplus((m["away"] - 0.08) / 0.01) * 0.01
         flip = torch.where(m["lifted"] > 0, 2 + 8 * turned + 4 * turned**2 * lying, -turned)
-        return 10 * out - flip - (2 * under + 3 * held * high) * (1 - turned)
+        return 10 * (1 + 2 * turned) * out - flip - (2 * under + 3 * held * high) * (1 - turned)
 
     def landmarks(self, poses: dict[str, Tensor]) -> Tensor:
         """The blade's middle, the pancake's, and their normals (*batch, 4, 3)."""
@@ -316,10 +336,11 @@ class SpatulaFlipping:
         local = lambda v: (R.transpose(-1, -2) @ v[..., None])[..., 0]  # noqa: E731
         at = lambda v, *scales: torch.cat([torch.tanh(v / k) for k in scales], -1)  # noqa: E731
         e, v, w = local(p - blade) - p.new_tensor([0.0, 0.0, ON]), told.motion[..., :3], told.motion[..., 3:]
+        w = w - n * (n * w).sum(-1, keepdim=True)  # nobody sees it spin about its own axis
         over = blade - pan
         return torch.cat([
             at(over, 0.2, 0.05), at(over[..., 2:], 0.01), R[..., 0], R[..., 2], at(R[..., 2:, 0], 0.1), at(p - pan, 0.2, 0.05), n,
-            at(e, 0.1, 0.03, 0.006), local(n), at(v, 0.3), at(local(v), 0.3), at(w, 4.0), at(told.lead[..., :3], 0.03),
+            at(e, 0.1, 0.03, 0.006), local(n), at(v, 0.3), at(local(v), 0.3), at(local(w), 4.0), at(told.lead[..., :3], 0.03),
             at(told.lead[..., 3:], 0.3), told.q - told.q.new_tensor(HOME),
         ], -1)  # fmt: skip
 

@@ -154,12 +154,12 @@ class Tried(Task, Protocol):
     comes and goes."""
 
     @property
-    def stages(self) -> int:
-        """Kinds of starts beyond the task's own, for learning alone."""
+    def stages(self) -> tuple[float, ...]:
+        """Shares among themselves of the kinds of starts beyond the task's own, which are for learning alone."""
         ...
 
     def staged(self, kind: int, count: int, generator: torch.Generator) -> tuple[Truth, Measures]:
-        """`count` starts of a kind from 1 to `stages`, and what an episode remembers there, of what `measures` has; zero at
+        """`count` starts of a kind from 1 on, and what an episode remembers there, of what `measures` has; zero at
         the task's own."""
         ...
 
@@ -169,6 +169,11 @@ class Tried(Task, Protocol):
 
     def axes(self, told: Told) -> Tensor:
         """(*batch, 3, 3) in which actions turn."""
+        ...
+
+    def rocks(self, measures: Measures) -> Tensor:
+        """(*batch) boolean: what floats may go on rocking there for long, untouched, as a coin does. Contact takes less energy in
+        some worlds than in others."""
         ...
 
     def lost(self, measures: Measures) -> Tensor:
