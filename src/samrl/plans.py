@@ -73,7 +73,7 @@ PRESETS = {
         StudySettings(states=1, views=4, draws=1), 2, asserts=True,
     ),
     "quick": Preset(
-        5, TrainSettings(iterations=200, batch=64), TrySettings(iterations=240), 20, 150,
+        5, TrainSettings(iterations=200, batch=64), TrySettings(iterations=260), 20, 150,
         DaggerSettings(iterations=900), QSettings(batches=25), StudySettings(states=12, views=16), 30,
     ),
     "full": Preset(
