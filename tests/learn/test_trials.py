@@ -54,14 +54,14 @@ def test_what_it_is_told_is_off_as_far_as_it_should_be_and_half_of_that_stays(mo
     off = []
     for _ in range(2):
         trials._look()
-        off.append(trials.told.marks - trials._truth().marks)
+        off.append(trials.told.marks - trials.truth.marks)
     both = torch.stack(off)
     assert float(both[:, :, 0].std()) == pytest.approx(0.001, rel=0.15) and float(both[:, :, 1].std()) == pytest.approx(
         0.004, rel=0.15
     )
     kept = (both[0, :, 1] * both[1, :, 1]).mean() / both[:, :, 1].square().mean()
     assert float(kept) == pytest.approx(0.5, abs=0.12)
-    turned = torch.linalg.cross(trials._truth().marks[:, 3], trials.told.marks[:, 3]).norm(dim=-1)
+    turned = torch.linalg.cross(trials.truth.marks[:, 3], trials.told.marks[:, 3]).norm(dim=-1)
     assert float(turned.square().mean().sqrt()) == pytest.approx(0.02 * 2**0.5, rel=0.2)
     assert torch.allclose(trials.told.marks[:, 2:].norm(dim=-1), torch.ones(256, 2))
 

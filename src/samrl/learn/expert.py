@@ -55,17 +55,11 @@ class Expert:
 
     def act(self, twin: Twin, command: Command, belief: Belief | None = None) -> Tensor:
         """Action (*batch, 6) for a batch of situations, as they are or as `belief` mistakes them."""
-        told = self.told(twin, command)
+        told = tell(self.model, self.task, twin, command)
         if belief is None:
             return self.policy(told)
         assert isinstance(self.policy, StatePolicy)
         return self.policy.by_separation(*belief.mistake(*separation(told.marks)), told.lead, told.X_WE[..., :3, :3])
-
-    def told(self, twin: Twin, command: Command) -> Told:
-        """What the policy is told of a batch of situations."""
-        q = self.model.arm(twin.state).q
-        X_WE, marks = self.model.chain.tool(q), self.task.landmarks(self.model.poses(twin))
-        return Told(marks, X_WE, lie.local(X_WE, command.X_WE), q, self.model.motion(twin.state))
 
     def rollout(
         self, twin: Twin, command: Command, steps: int, belief: Belief | None = None
@@ -83,6 +77,13 @@ class Expert:
             costs.append(self.task.cost(m))
             done = done | self.task.success(m).detach()
         return twin, command, torch.stack(costs), done
+
+
+def tell(model: Model, task: Task, twin: Twin, command: Command) -> Told:
+    """What a policy is told of a batch of situations, by one who knows them."""
+    q = model.arm(twin.state).q
+    X_WE, marks = model.chain.tool(q), task.landmarks(model.poses(twin))
+    return Told(marks, X_WE, lie.local(X_WE, command.X_WE), q, model.motion(twin.state))
 
 
 def begun(model: Model, task: Task, twin: Twin) -> Measures:

@@ -15,9 +15,8 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from samrl.core import lie
 from samrl.learn import ppo
-from samrl.learn.expert import Expert, placed
+from samrl.learn.expert import Expert, placed, tell
 from samrl.learn.policies import TriedPolicy, acted
 from samrl.learn.variation import HARD, LIKELY, SOFT, Doubt, Variation, geoms_of, vary
 from samrl.model.model import Command, Model
@@ -100,7 +99,7 @@ class Trials:
         size = 6 * (p.geom_size[:, self.geom, 1] / self.whole.params.geom_size[self.geom, 1] - 1)
         cost, friction = self.task.cost(self.now.measures) / 5, 5 * (p.friction[:, self.geom] - 0.4)
         known = torch.stack([cost, friction, 3 * mass, size, 2 * self.now.restless.float() - 1], -1)
-        return f, torch.cat([self.task.features(self._truth()), known], -1)
+        return f, torch.cat([self.task.features(self.truth), known], -1)
 
     def step(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Reward, whether the episode ended, whether its time is over, whether it was a success (n each)."""
@@ -133,16 +132,9 @@ class Trials:
         qd[:, self.model.scene.coordinates(self.floating)[1]] += some * torch.randn(self.n, 6, generator=self.g)
         return twin.replace(state=State(twin.state.q, qd))
 
-    def _truth(self) -> Told:
-        """What a policy would be told that knows the truth."""
-        model, now = self.model, self.now
-        q = model.arm(now.twin.state).q
-        X_WE, marks = model.chain.tool(q), self.task.landmarks(model.poses(now.twin))
-        return Told(marks, X_WE, lie.local(X_WE, now.command.X_WE), q, model.motion(now.twin.state))
-
     def _look(self) -> None:
         """What the policy is told: the truth, and how far it is mistaken now."""
-        true = self._truth()
+        self.truth = true = tell(self.model, self.task, self.now.twin, self.now.command)
         noise = self.now.mistake + self.doubt * 0.5**0.5 * torch.randn(self.n, 18, generator=self.g)
         places, axes, motion = noise.split(6, -1)
         turned = true.marks[:, 2:] + torch.linalg.cross(axes.unflatten(-1, (2, 3)), true.marks[:, 2:])
