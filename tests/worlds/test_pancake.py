@@ -1,0 +1,63 @@
+"""Spatula-Flipping in the worlds: what is drawn lies in the pan, is seen, and the judge remembers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from samrl.sim2real.control_loop import native_camera
+from samrl.tasks import registry as tasks
+from samrl.tasks.spatula_flipping import PAN
+from samrl.worlds import registry, settings
+from samrl.worlds.picture import has_pybullet
+
+TASK = tasks.make("spatula-flipping")
+WORLDS = [name for name in registry.names() if name != "pybullet" or has_pybullet()]
+
+
+@pytest.fixture(params=WORLDS)
+def world(request):
+    torch.set_num_threads(1)
+    made = registry.make(request.param, TASK, settings.load("nominal"))
+    yield made
+    made.close()
+
+
+def test_a_pancake_of_its_own_size_lies_still_in_the_pan(world) -> None:
+    for seed in (0, 1):
+        half = TASK.draw(seed).scene.body("pancake").solids[0].size[1]
+        world.reset(seed)
+        assert not np.isfinite(world.judge().measures()["moved"])  # nothing is known yet of how it moves
+        for _ in range(3):
+            world.act(np.zeros(6))
+        m = world.judge().measures()
+        assert m["moved"] < 5e-4 and m["up"] > 0.999 and m["lifted"] == 0 and m["height"] == pytest.approx(half, abs=4e-4)
+        assert not world.judge().success()
+
+
+def test_each_body_is_seen_where_it_is(world) -> None:
+    observation = world.reset(0)
+    camera = native_camera(TASK, observation.X_WC)
+    (image,) = world.look(observation.X_WC)
+    for name, X in world.judge().poses().items():
+        u, v = camera.project(torch.as_tensor(X[:3, 3])[None])[0, :2].round().long().tolist()
+        around = image.masks[name][max(v - 30, 0) : v + 30, max(u - 30, 0) : u + 30]
+        assert image.masks[name].sum() > 500 and around.mean() > 0.2, name
+
+
+def test_the_judge_remembers_that_it_was_lifted(world) -> None:
+    """The pancake's pose is the world's; what it did is judged by poses alone, so poses are put in its place."""
+    world.reset(0)
+    poses, place = world.poses, {}
+    world.poses = lambda: {**poses(), **place}
+    for height, over in ((0.05, False), (0.05, True), (0.004, True), (0.004, True)):
+        X = np.diag([1.0, -1.0, -1.0, 1.0]) if over else np.eye(4)
+        X[:3, 3] = PAN[0], PAN[1], PAN[2] + height
+        place["pancake"] = X
+        if height < 0.01 and world.judge().success():
+            break
+        world.act(np.zeros(6))
+    assert world.judge().measures()["lifted"] == 1 and world.judge().success()
+    world.reset(0)
+    assert not world.judge().success() and world.judge().measures()["lifted"] == 0
