@@ -61,3 +61,25 @@ def test_the_judge_remembers_that_it_was_lifted(world) -> None:
     assert world.judge().measures()["lifted"] == 1 and world.judge().success()
     world.reset(0)
     assert not world.judge().success() and world.judge().measures()["lifted"] == 0
+
+
+def test_friction_is_the_tasks(world) -> None:
+    """A world's own errors draw no other."""
+    for seed in range(3):
+        world.reset(seed)
+        assert felt(world) == pytest.approx(TASK.draw(seed).info["friction"], rel=1e-6)
+
+
+def felt(world) -> float:
+    """Friction between pancake and pan, as the engine has it."""
+    engine = world._engine
+    if hasattr(engine, "trees"):
+        import pybullet
+
+        c = engine._client
+        return float(pybullet.getDynamicsInfo(engine.trees["pancake"].id, -1, physicsClientId=c)[1]) ** 2
+    m = engine._model
+    owner = lambda geom: m.geom(int(geom)).name.split("/")[0]  # noqa: E731
+    both = [{owner(a), owner(b)} for a, b in zip(m.pair_geom1, m.pair_geom2, strict=True)]
+    pair = both.index({"pancake", "pan"})
+    return float(m.pair_friction[pair][0])

@@ -22,7 +22,8 @@ class Draw:
         scene: the SceneSpec with true poses, colours and shapes.
         q_start: (7) joint angles of the acting arm at the start [rad].
         views: (n, 4, 4) candidate camera starts in random order; the world takes the first that it can reach.
-        rng_state: seeds for the world's own draws (noise, light, its own solids).
+        seed: for the world's own draws (noise, light, its own solids).
+        info: numbers for the record; a `friction` among them says that the task drew it, and a world draws no other.
     """
 
     scene: SceneSpec

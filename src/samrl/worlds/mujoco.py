@@ -26,7 +26,10 @@ class WorldMuJoCo(SimulatedWorld):
 
     def _make_engine(self, draw: Draw) -> MuJoCoEngine:
         rng = np.random.default_rng([draw.seed, 5])
-        true = with_errors(draw.scene, self.settings.errors, rng, self.settings.hidden)
+        hidden = self.settings.hidden
+        if "friction" in draw.info:  # the task has drawn it already
+            hidden = replace(hidden, friction=hidden.friction or 1e-9)
+        true = with_errors(draw.scene, self.settings.errors, rng, hidden)
         return MuJoCoEngine(true, self.task.scene, draw.q_start)
 
 
