@@ -71,7 +71,7 @@ def test_friction_is_the_tasks(world) -> None:
 
 
 def felt(world) -> float:
-    """Friction between pancake and pan, as the engine has it."""
+    """Friction between pancake and spatula, as the engine has it."""
     engine = world._engine
     if hasattr(engine, "trees"):
         import pybullet
@@ -81,5 +81,5 @@ def felt(world) -> float:
     m = engine._model
     owner = lambda geom: m.geom(int(geom)).name.split("/")[0]  # noqa: E731
     both = [{owner(a), owner(b)} for a, b in zip(m.pair_geom1, m.pair_geom2, strict=True)]
-    pair = both.index({"pancake", "pan"})
+    pair = both.index({"pancake", "spatula"})
     return float(m.pair_friction[pair][0])
