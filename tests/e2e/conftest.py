@@ -11,6 +11,7 @@ from samrl.learn.dagger import DaggerSettings
 from samrl.learn.expert import TrainSettings
 from samrl.learn.q_function import QSettings
 from samrl.learn.study import StudySettings
+from samrl.learn.trials import TrySettings
 from samrl.sim2real import evaluate
 
 NAMES = ["nominal", "stress-tight"]
@@ -23,7 +24,8 @@ def make_world(name, task, settings):
 @pytest.fixture
 def stubbed(monkeypatch):
     """pipeline, with everything slow replaced; presets keep their names."""
-    small = (TrainSettings(iterations=3), 5, 2, DaggerSettings(iterations=2), QSettings(batches=2), StudySettings(states=2), 4)
+    expert = (TrainSettings(iterations=3), TrySettings(iterations=3))
+    small = (*expert, 5, 2, DaggerSettings(iterations=2), QSettings(batches=2), StudySettings(states=2), 4)
     presets = {name: plans.Preset(2, *small, asserts=name == "smoke") for name in ("smoke", "quick")}
     chosen = SimpleNamespace(task_for=lambda task: task)
     worlds = SimpleNamespace(default=lambda: ("pybullet", ""), names=lambda: ["mujoco", "pybullet"], make=make_world)

@@ -10,6 +10,7 @@ import torch
 
 from samrl.core import lie
 from samrl.core.errors import SamrlError, SceneError, UnknownNameError
+from samrl.model.placement import link_pose
 from samrl.model.scene import (
     BLOCK_WITH_HOLE,
     DISC,
@@ -125,7 +126,7 @@ def make_twin() -> tuple[Selection, Twin]:
 
 def test_selection_round_trip() -> None:
     selection, twin = make_twin()
-    x = selection.pack(twin)
+    scene, x = selection.scene, selection.pack(twin)
     assert x.shape == (6 + 6 + 1 + 3 + 1 + 1 + 3 + 1,) and (x[:12] == 0).all()
     again = selection.unpack(twin, x)
     for name, leaf in vars(twin.params).items():
@@ -136,7 +137,7 @@ def test_selection_round_trip() -> None:
     assert torch.allclose(selection.pack(moved)[12:], (x + step)[12:])
     for here, there, part in ((twin, moved, slice(0, 6)), (twin, moved, slice(6, 12))):
         link = 1 if part.start == 0 else 2
-        assert torch.allclose(lie.local(selection._pose(here, link), selection._pose(there, link)), step[part])
+        assert torch.allclose(lie.local(link_pose(scene, here, link), link_pose(scene, there, link)), step[part])
 
 
 def test_selection_of_lengths_and_moments() -> None:

@@ -69,7 +69,7 @@ def test_a_draw_is_of_its_seed_and_within_its_ranges() -> None:
     a, b = TASK.draw(5), TASK.draw(5)
     assert a.scene == b.scene and np.array_equal(a.q_start, b.q_start)
     for seed in range(20):
-        body = TASK.draw(seed).scene.body("pancake")
+        body = TASK.draw(seed).rigid.body("pancake")
         assert np.hypot(body.p[0] - PAN[0], body.p[1] - PAN[1]) < 0.03 * math.sqrt(2) + 1e-9
         assert body.solids[0].size[1] == pytest.approx(HALF, rel=0.15 + 1e-6)
         frictions = {s.friction for name in ("pan", "spatula", "pancake") for s in TASK.draw(seed).scene.body(name).solids}

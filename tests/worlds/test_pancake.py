@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,8 +11,10 @@ import torch
 from samrl.sim2real.control_loop import native_camera
 from samrl.tasks import registry as tasks
 from samrl.tasks.spatula_flipping import PAN
+from samrl.tasks.spec import Solid
 from samrl.worlds import registry, settings
 from samrl.worlds.picture import has_pybullet
+from samrl.worlds.simulated import with_pieces
 
 TASK = tasks.make("spatula-flipping")
 WORLDS = [name for name in registry.names() if name != "pybullet" or has_pybullet()]
@@ -26,7 +30,7 @@ def world(request):
 
 def test_a_pancake_of_its_own_size_lies_still_in_the_pan(world) -> None:
     for seed in (0, 1):
-        half = TASK.draw(seed).scene.body("pancake").solids[0].size[1]
+        half = TASK.draw(seed).rigid.body("pancake").solids[0].size[1]
         world.reset(seed)
         assert not np.isfinite(world.judge().measures()["moved"])  # nothing is known yet of how it moves
         for _ in range(3):
@@ -83,3 +87,32 @@ def felt(world) -> float:
     both = [{owner(a), owner(b)} for a, b in zip(m.pair_geom1, m.pair_geom2, strict=True)]
     pair = both.index({"pancake", "spatula"})
     return float(m.pair_friction[pair][0])
+
+
+def test_its_petals_sag_as_their_joints_let_them(world) -> None:
+    """On a post under its middle piece alone: weight times arm against the springs."""
+    draw = TASK.draw(0)
+    post = Solid("cylinder", (0.02, 0.1), collide=True, friction=0.6)
+    true = draw.scene.with_body("pan", p=(*draw.scene.body("pancake").p[:2], PAN[2] - 0.1), solids=(post,))
+    engine = world._make_engine(replace(draw, scene=true))
+    for _ in range(2000):
+        engine.step(np.zeros(7))
+    poses, middle = engine.poses(), true.body("pancake")
+    engine.close()
+    for i in range(6):
+        petal = true.body(f"pancake{i}")
+        angle = float(np.arcsin(-(poses["pancake"][:3, :3].T @ poses[petal.name][:3, 0])[2]))
+        wanted = petal.mass * 9.81 * petal.com[0] * np.cos(angle) / petal.joint.stiffness
+        assert angle == pytest.approx(wanted, rel=0.15), f"petal {i}: {np.degrees(angle):.1f} degrees, {np.degrees(wanted):.1f}"
+    assert poses["pancake"][2, 3] - PAN[2] == pytest.approx(middle.solids[0].points[1][2], abs=5e-4)
+
+
+def test_all_its_pieces_are_in_its_mask_and_are_its_mass() -> None:
+    draw = TASK.draw(0)
+    assert with_pieces(draw.scene, TASK.scene)["pancake"] == ("pancake", *(f"pancake{i}" for i in range(6)))
+    pieces = [b for b in draw.scene.bodies if b.name.startswith("pancake")]
+    assert sum(b.mass for b in pieces) == pytest.approx(draw.rigid.body("pancake").mass, rel=1e-9)
+    middle, petal = pieces[0], pieces[1]
+    far = max(np.hypot(petal.p[0] + x, y) for x, y, _ in petal.solids[0].points)
+    assert far == pytest.approx(draw.rigid.body("pancake").solids[0].size[0], abs=1e-6)
+    assert middle.inertia[0] + middle.inertia[1] >= middle.inertia[2]

@@ -71,7 +71,7 @@ class TwinWorld:
         """A new episode, all of it drawn from `seed`."""
         draw = self.task.draw(seed)
         rng = np.random.default_rng([seed, 5])
-        self._model = make_model(replace(self.task, scene=draw.scene))  # type: ignore[type-var]
+        self._model = make_model(replace(self.task, scene=draw.rigid or draw.scene))  # type: ignore[type-var]
         params = self._model.params
         light = torch.as_tensor(np.append(rng.normal(0, 0.5, 2), 1.0), dtype=self._model.dtype)
         ambient = float(rng.uniform(0.35, 0.65))

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from samrl.tasks.spec import Ball, Body, Solid
+from samrl.tasks.spec import Ball, Body, Free, Solid
 
 ALONG_X = (math.sqrt(0.5), 0.0, math.sqrt(0.5), 0.0)  # turns a solid's z axis to its body's x
 
@@ -57,3 +57,78 @@ def ring(
         size = (wire, math.hypot(dy, dz) / 2)
         out.append(Solid("capsule", size, middle, (math.cos(turn), math.sin(turn), 0, 0), color, friction, True))
     return tuple(out)
+
+
+def round_sheet(
+    name: str, p: tuple[float, ...], quat: tuple[float, ...], *, radius: float, half: float, rim: float, mass: float, joint: Ball,
+    colors: tuple[tuple[float, ...], tuple[float, ...]], friction: float, petals: int = 6,
+) -> tuple[Body, ...]:  # fmt: skip
+    """A round sheet that floats and bends: a middle piece, a regular polygon with half the radius, and a petal on each of its
+    sides, on a ball joint there. The middle is called `name`, the petals name0, name1, ...
+
+    Args:
+        p, quat: of its middle in the world, z across the sheet; radius, half its thickness, rim: the rounding of its edge [m].
+        mass: of all [kg], even; joint: between petal and middle; colors: of the sheet, and of its lower side.
+    """
+    corner, step = radius / 2, 2 * math.pi / petals
+    across = corner * math.cos(step / 2)  # to the middle of a side
+    hexagon = [(corner * math.cos(step * (i + 0.5)), corner * math.sin(step * (i + 0.5))) for i in range(petals)]
+    area = petals * corner**2 * math.sin(step) / 2
+    share = (math.pi * radius**2 - area) / petals / (math.pi * radius**2)
+    middle = _prism(name, hexagon, [], half, rim, colors, friction)
+    I = mass * area / (math.pi * radius**2) * corner**2 / 5
+    bodies = [
+        Body(
+            name,
+            "world",
+            tuple(p),
+            tuple(quat),
+            Free(),
+            (1 - petals * share) * mass,
+            (0, 0, 0),
+            (1.02 * I, 1.02 * I, 2 * I, 0, 0, 0),
+            middle,
+        )
+    ]
+    arc = [(radius * math.cos(t) - across, radius * math.sin(t)) for t in np.linspace(-step / 2, step / 2, 9)]
+    side = [(0.0, -corner * math.sin(step / 2)), (0.0, corner * math.sin(step / 2))]
+    com = 0.55 * (radius - across)
+    small, wide = (share * mass * x**2 / 12 for x in (radius - across, 1.5 * corner))
+    for i in range(petals):
+        a = step * i
+        bodies.append(
+            Body(
+                f"{name}{i}", name, (across * math.cos(a), across * math.sin(a), 0.0),
+                (math.cos(a / 2), 0.0, 0.0, math.sin(a / 2)), joint, share * mass, (com, 0, 0),
+                (wide, small, 0.98 * (small + wide), 0, 0, 0), _prism(name, side, arc, half, rim, colors, friction),
+            )
+        )  # fmt: skip
+    return tuple(bodies)
+
+
+def _prism(
+    name: str, inner: list[tuple[float, float]], outer: list[tuple[float, float]], half: float, rim: float,
+    colors: tuple[tuple[float, ...], tuple[float, ...]], friction: float,
+) -> tuple[Solid, ...]:  # fmt: skip
+    """A piece of a sheet with that outline, round where it is the sheet's edge (`outer`), and the skin of its lower side."""
+    points = [(x, y, s * half) for x, y in inner for s in (-1, 1)]
+    centre = np.mean(outer, 0) if outer else np.zeros(2)
+    for x, y in outer:
+        inwards = _towards(centre, x, y)
+        for t in np.linspace(0, math.pi / 2, 4):
+            back = rim * (1 - math.sin(t))
+            z = half - rim + rim * math.cos(t)
+            points += [(x + back * inwards[0], y + back * inwards[1], s * z) for s in (-1, 1)]
+    flat = [*inner, *(tuple((x, y) + rim * _towards(centre, x, y)) for x, y in outer)]
+    skin = tuple((float(x), float(y), z) for x, y in flat for z in (-half - 0.0002, -half + 0.0008))
+    whole = tuple((float(x), float(y), float(z)) for x, y, z in points)
+    return (
+        Solid("hull", (), color=colors[0], friction=friction, collide=True, points=whole),
+        Solid("hull", (), color=colors[1], friction=friction, points=skin),
+    )
+
+
+def _towards(centre: np.ndarray, x: float, y: float) -> np.ndarray:
+    """Unit vector (2) from (x, y) to a point."""
+    way = centre - (x, y)
+    return way / max(float(np.hypot(*way)), 1e-9)

@@ -20,13 +20,13 @@ def to_mjcf(scene: SceneSpec, timestep: float = 0.002) -> str:
     root = ET.Element("mujoco", model=scene.name)
     ET.SubElement(root, "compiler", angle="radian", autolimits="true")
     ET.SubElement(root, "option", timestep=str(timestep), gravity=_numbers(scene.gravity))
-    custom = ET.Element("custom")
+    custom, asset = ET.Element("custom"), ET.Element("asset")
     world = ET.SubElement(root, "worldbody")
     elements = {"world": world}
     for body in scene.bodies:
         if scene.belongs_to(scene.carrier, body.name):
             continue
-        elements[body.name] = _body(elements[body.parent], body, custom)
+        elements[body.name] = _body(elements[body.parent], body, custom, asset)
     contact = ET.Element("contact")
     for a, b in scene.pairs:
         for i, x in enumerate(scene.body(a).solids):
@@ -35,7 +35,7 @@ def to_mjcf(scene: SceneSpec, timestep: float = 0.002) -> str:
                     mu = max(x.friction, y.friction)
                     friction = _numbers((mu, mu, 0.0, 0.0, 0.0))
                     ET.SubElement(contact, "pair", geom1=f"{a}/{i}", geom2=f"{b}/{j}", friction=friction)
-    for part in (custom, contact):
+    for part in (custom, asset, contact):
         if len(part):
             root.append(part)
     ET.indent(root)
@@ -49,7 +49,7 @@ def _check_order(scene: SceneSpec) -> None:
         raise SceneError(f"in scene '{scene.name}' body '{moving[0]}' moves and comes before the arm's links; put it after them.")
 
 
-def _body(parent: ET.Element, body: Body, custom: ET.Element) -> ET.Element:
+def _body(parent: ET.Element, body: Body, custom: ET.Element, asset: ET.Element) -> ET.Element:
     element = ET.SubElement(
         parent, "body", name=body.name, pos=_numbers(body.p), quat=_numbers(body.quat), gravcomp=str(body.gravcomp)
     )
@@ -57,7 +57,7 @@ def _body(parent: ET.Element, body: Body, custom: ET.Element) -> ET.Element:
     if body.mass > 0:
         ET.SubElement(element, "inertial", pos=_numbers(body.com), mass=str(body.mass), fullinertia=_numbers(body.inertia))
     for i, solid in enumerate(body.solids):
-        _geom(element, f"{body.name}/{i}", solid, custom)
+        _geom(element, f"{body.name}/{i}", solid, custom, asset)
     return element
 
 
@@ -76,7 +76,7 @@ def _joint(element: ET.Element, body: Body) -> None:
         ET.SubElement(element, "freejoint", name=name)
 
 
-def _geom(parent: ET.Element, name: str, solid: Solid, custom: ET.Element) -> None:
+def _geom(parent: ET.Element, name: str, solid: Solid, custom: ET.Element, asset: ET.Element) -> None:
     shape, size = solid.shape, solid.size
     if shape == "block_with_hole":
         ET.SubElement(custom, "numeric", name=f"samrl_hole/{name}", data=_numbers(size[3:6]))
@@ -88,8 +88,12 @@ def _geom(parent: ET.Element, name: str, solid: Solid, custom: ET.Element) -> No
         ET.SubElement(custom, "numeric", name=f"samrl_contact/{name}", data=_numbers(solid.contact))
     if shape == "plane":
         size = (*size[:2], 0.1)
+    form = {"type": shape, "size": _numbers(size)}
+    if shape == "hull":
+        ET.SubElement(asset, "mesh", name=name, vertex=_numbers(x for p in solid.points for x in p))
+        form = {"type": "mesh", "mesh": name}
     ET.SubElement(
-        parent, "geom", name=name, type=shape, size=_numbers(size), pos=_numbers(solid.p), quat=_numbers(solid.quat),
+        parent, "geom", form, name=name, pos=_numbers(solid.p), quat=_numbers(solid.quat),
         rgba=_numbers((*solid.color, 1.0)), friction=_numbers((solid.friction, 0.0, 0.0)), contype="0", conaffinity="0",
         mass="0",
     )  # fmt: skip

@@ -1,4 +1,5 @@
-"""Spatula-Flipping: a pancake of 120 mm in a shallow pan, to be turned over with a spatula of 90 x 80 mm.
+"""Spatula-Flipping: a pancake of 120 mm in a shallow pan, to be turned over with a spatula of 90 x 80 mm. In the worlds it bends;
+the twin takes it for rigid.
 
 The pancake slides off a blade at the friction angle, so it is thrown or tipped, not carried over. What gradients through
 contact tell is to press harder, not that one could go round; the expert tries (learn/trials.py), and is paid by how the one cost
@@ -17,8 +18,9 @@ from torch.nn.functional import softplus
 
 from samrl.core import control, lie
 from samrl.tasks import cell
+from samrl.tasks.elements import round_sheet
 from samrl.tasks.robots import panda, rizon
-from samrl.tasks.spec import Body, CameraSpec, Free, SceneSpec, Solid, chain_of, pose_of, pose_to
+from samrl.tasks.spec import Ball, Body, CameraSpec, Free, SceneSpec, Solid, chain_of, pose_of, pose_to
 from samrl.tasks.task import Draw, Measures, Told, Truth
 
 LEAN, TO_BLADE, TILT = math.radians(75), 0.15, math.radians(15)  # handle to flange's z; flange to blade [m]; handle to blade
@@ -26,6 +28,7 @@ PAN = (0.5, 0.0, 0.20)  # centre of the pan's floor [m]
 PAN_RADIUS, PAN_DEPTH, PAN_CHAMFER = 0.14, 0.015, 0.004
 BLADE = (0.045, 0.040, 0.00075)  # half sizes [m]
 RADIUS, HALF, RIM, MASS = 0.060, 0.004, 0.0032, 0.060  # of the pancake: half its thickness, its rounding [m], [kg]
+STIFFNESS, DAMPING = 0.01, 2e-4  # of a joint between its pieces [N m/rad], [N m s/rad]: a petal sags by 9 degrees
 ON = HALF + BLADE[2]  # from the blade's middle to the pancake's when it lies on it [m]
 HOME = (0.0, -0.85, 0.0, -2.75, 0.0, 2.0, 0.78)
 STEP, LEAD = (0.025, math.radians(12)), (0.06, math.radians(30))  # largest action, and farthest command ahead [m, rad]
@@ -95,6 +98,7 @@ class Ranges:
     thickness: float = 0.15
     mass: float = 0.3
     friction: tuple[float, float] = (0.2, 0.6)
+    softness: tuple[float, float] = (0.5, 2.0)  # of the pancake's joints, times the nominal stiffness
     slip: float = 0.003
     slip_turn: float = math.radians(2)
     start: tuple[float, float, float] = (0.02, 0.03, 0.02)
@@ -155,7 +159,7 @@ class SpatulaFlipping:
         rng, r = np.random.default_rng([seed, 1]), self.ranges
         truth = self.sample(1, torch.Generator().manual_seed(int(rng.integers(2**62))))
         thick, heavy = 1 + np.array([r.thickness, r.mass]) * rng.uniform(-1, 1, 2)
-        friction = float(rng.uniform(*r.friction))
+        friction, (low, high) = float(rng.uniform(*r.friction)), r.softness
         cake = _pancake(thick, heavy * thick * MASS)
         p, quat = pose_to(truth.poses["pancake"][0])
         true = self.scene.with_body(
@@ -170,7 +174,21 @@ class SpatulaFlipping:
         whole, crust = true.body("pancake").solids
         baked = replace(crust, color=tuple(dough * rng.uniform(0.3, 0.55)))
         true = true.with_body("pancake", solids=(replace(whole, color=tuple(dough)), baked))
-        return Draw(true, truth.q[0].numpy(), self.draw_views(rng), seed, {"friction": friction})
+        info = {"friction": friction, "softness": float(low * (high / low) ** rng.uniform())}
+        return Draw(self._bending(true, info), truth.q[0].numpy(), self.draw_views(rng), seed, info, true)
+
+    def _bending(self, true: SceneSpec, info: dict[str, float]) -> SceneSpec:
+        """The scene with a pancake of seven pieces in the place of the rigid one."""
+        whole, crust = (cake := true.body("pancake")).solids
+        joint = Ball(info["softness"] * STIFFNESS, info["softness"] ** 0.5 * DAMPING)
+        middle, *petals = round_sheet(
+            "pancake", cake.p, cake.quat, radius=RADIUS, half=whole.size[1], rim=RIM, mass=cake.mass, joint=joint,
+            colors=(whole.color, crust.color), friction=info["friction"],
+        )  # fmt: skip
+        at = [b.name for b in true.bodies].index("pancake")
+        middle = replace(middle, updatable=True, span=cake.span)
+        pairs = tuple((petal.name, other) for petal in petals for other in ("pan", "spatula"))
+        return replace(true, bodies=(*true.bodies[:at], middle, *petals, *true.bodies[at + 1 :]), pairs=(*true.pairs, *pairs))
 
     def sample(self, count: int, generator: torch.Generator) -> Truth:
         """`count` draws of pancake, slip and start: the blade level and a little lifted at the pan's rim."""

@@ -18,12 +18,13 @@ class Solid:
     Attributes:
         shape: box (half x, y, z), sphere (radius), capsule or cylinder (radius, half length; along z), plane (half x, y of
             what is drawn), block_with_hole (half x, y, z, hole radius, depth, chamfer; hole along +z from the top), disc
-            (radius, half length, radius of its rounded rims; along z).
+            (radius, half length, radius of its rounded rims; along z), hull (no size: convex, of `points`).
         size: lengths as above [m].
         p: (3) position [m]; quat: (4) wxyz orientation in the body's frame.
         color: (3) in [0, 1]; friction: sliding.
         collide: it touches others (only pairs listed in the SceneSpec).
         contact: stiffness [N/m] and damping [s/m] of a point of contact in the twin; its own where not given.
+        points: of a hull, in the solid's frame [m].
     """
 
     shape: str
@@ -34,6 +35,7 @@ class Solid:
     friction: float = 0.3
     collide: bool = False
     contact: tuple[float, float] | None = None
+    points: tuple[tuple[float, float, float], ...] = ()
 
 
 @dataclass(frozen=True)

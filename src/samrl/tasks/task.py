@@ -24,6 +24,7 @@ class Draw:
         views: (n, 4, 4) candidate camera starts in random order; the world takes the first that it can reach.
         seed: for the world's own draws (noise, light, its own solids).
         info: numbers for the record; a `friction` among them says that the task drew it, and a world draws no other.
+        rigid: the same truth for a world whose bodies do not bend, 𝓜's own; `scene` where not given.
     """
 
     scene: SceneSpec
@@ -31,6 +32,7 @@ class Draw:
     views: np.ndarray
     seed: int
     info: dict[str, float] = field(default_factory=dict)
+    rigid: SceneSpec | None = None
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import tempfile
 import numpy as np
 import pybullet
 import torch
+from scipy.spatial import ConvexHull, HalfspaceIntersection
 
 from samrl.core.errors import SceneError
 from samrl.tasks.spec import Arm, Ball, Body, Free, SceneSpec, Solid, pose_of, pose_to
@@ -19,6 +20,7 @@ from samrl.worlds.shapes import disc_points, hole_pieces
 from samrl.worlds.simulated import rotor
 
 MARGIN = 0.0001  # Bullet's contact margin; hulls are built smaller by it [m]
+JOINTED = 0.001  # that of hulls on joints, which Bullet does not let be changed [m]
 TABLE_HALF = 0.05  # thickness below a plane [m]
 SPRING_STEPS = 4  # Bullet's steps in a substep where a scene has springs
 _PRIMITIVES = ("box", "plane", "sphere", "capsule", "cylinder")
@@ -63,7 +65,7 @@ class Tree:
         self._c = {"physicsClientId": client}
         self.root, self.names = root, [b.name for b in below(scene, root)]
         bodies = [scene.body(n) for n in self.names]
-        links = [_Link.of(client, scene, b) for b in bodies]
+        links = [_Link.of(client, scene, b, JOINTED if i else MARGIN) for i, b in enumerate(bodies)]
         base, rest = links[0], links[1:]
         self._X_BI = base.X_BI
         p, quat = split(X_WB @ base.X_BI)
@@ -143,9 +145,9 @@ class _Link:
         self.mass, self.inertia, self.X_BI, self.shape = mass, inertia, X_BI, shape
 
     @staticmethod
-    def of(client: int, scene: SceneSpec, body: Body) -> _Link:
+    def of(client: int, scene: SceneSpec, body: Body, margin: float) -> _Link:
         X_BI, inertia = _inertial_frame(body)
-        return _Link(body.mass, inertia, X_BI, shape_of(client, body.solids))
+        return _Link(body.mass, inertia, X_BI, shape_of(client, body.solids, margin))
 
 
 def _inertial_frame(body: Body) -> tuple[np.ndarray, list[float]]:
@@ -166,7 +168,7 @@ def finish(body: int, index: int, friction: float, c: dict[str, int]) -> None:
     pybullet.changeDynamics(body, index, lateralFriction=friction**0.5, collisionMargin=MARGIN, restitution=0, **c)
 
 
-def shape_of(client: int, solids: tuple[Solid, ...]) -> int:
+def shape_of(client: int, solids: tuple[Solid, ...], margin: float = MARGIN) -> int:
     """One collision shape of the colliding solids, in their body's frame; -1 where there are none. Hulls are built smaller by
     the margin that Bullet adds around them."""
     touching = [s for s in solids if s.collide]
@@ -177,7 +179,7 @@ def shape_of(client: int, solids: tuple[Solid, ...]) -> int:
         if len(arguments) == 1:
             return pybullet.createCollisionShape(**arguments[0], physicsClientId=client)
         return pybullet.createCollisionShapeArray(**_columns(arguments), physicsClientId=client)
-    return _hulls(client, [_moved(points, s) for s in touching for points in _pieces(s)])
+    return _hulls(client, [_moved(points, s) for s in touching for points in _pieces(s, margin)])
 
 
 def _primitive(solid: Solid) -> dict[str, object]:
@@ -210,18 +212,27 @@ def _columns(rows: list[dict[str, object]]) -> dict[str, list[object]]:
     return {many: [row.get(one, default) for row in rows] for one, (many, default) in plural.items()}
 
 
-def _pieces(solid: Solid) -> list[np.ndarray]:
+def _pieces(solid: Solid, margin: float) -> list[np.ndarray]:
     """Convex pieces (k, 3) in the solid's frame."""
     if solid.shape == "block_with_hole":
-        return hole_pieces(solid.size, MARGIN)
+        return hole_pieces(solid.size, margin)
     if solid.shape == "disc":
-        return [disc_points(solid.size, MARGIN)]
+        return [disc_points(solid.size, margin)]
+    if solid.shape == "hull":
+        return [_shrunk(np.array(solid.points), margin)]
     if solid.shape == "box":
-        return [np.array([[i, j, k] for i in (-1, 1) for j in (-1, 1) for k in (-1, 1)]) * (np.array(solid.size) - MARGIN)]
+        return [np.array([[i, j, k] for i in (-1, 1) for j in (-1, 1) for k in (-1, 1)]) * (np.array(solid.size) - margin)]
     raise SceneError(
-        f"WorldPyBullet cannot join a '{solid.shape}' with others; block_with_hole, disc and box can be, and box, plane, sphere, "
-        "capsule and cylinder among themselves."
+        f"WorldPyBullet cannot join a '{solid.shape}' with others; block_with_hole, disc, hull and box can be, and box, plane, "
+        "sphere, capsule and cylinder among themselves."
     )
+
+
+def _shrunk(points: np.ndarray, margin: float) -> np.ndarray:
+    """Points whose hull's faces lie inside by `margin` [m] of those of the hull of `points` (k, 3)."""
+    planes = np.unique(ConvexHull(points).equations.round(9), axis=0)
+    planes[:, 3] += margin
+    return HalfspaceIntersection(planes, points.mean(0)).intersections
 
 
 def _moved(points: np.ndarray, solid: Solid) -> np.ndarray:

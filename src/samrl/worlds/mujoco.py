@@ -106,6 +106,7 @@ def compile_scene(scene: SceneSpec) -> mujoco.MjModel:
                 _put_pieces(root, f"{body.name}/{i}", hole_pieces(solid.size))
             elif solid.shape == "disc":  # a cylinder's sharp edge would let nothing slip under it
                 _put_pieces(root, f"{body.name}/{i}", [disc_points(solid.size)])
+            if solid.shape in ("disc", "hull"):
                 _many_points(option)
     _set_friction(root, scene)
     try:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.spatial import ConvexHull
 
 from samrl.core.errors import SceneError
 from samrl.tasks.spec import Solid, pose_of
@@ -37,6 +38,8 @@ def mesh_of(solid: Solid) -> Mesh:
         "box": _box, "plane": _plane, "sphere": _sphere, "capsule": _capsule, "cylinder": _cylinder,
         "block_with_hole": _block_with_hole, "disc": _disc,
     }  # fmt: skip
+    if solid.shape == "hull":
+        return _hull(np.array(solid.points)).moved(pose_of(solid.p, solid.quat).numpy())
     if solid.shape not in makers:
         raise SceneError(f"the worlds cannot draw a '{solid.shape}'; they draw {', '.join(sorted(makers))}.")
     return makers[solid.shape](*solid.size).moved(pose_of(solid.p, solid.quat).numpy())
@@ -52,6 +55,16 @@ def _facets(polygons: list[np.ndarray]) -> Mesh:
         faces += [(start, start + i, start + i + 1) for i in range(1, len(polygon) - 1)]
         start += len(polygon)
     return Mesh(np.concatenate(vertices), np.concatenate(normals), np.array(faces))
+
+
+def _hull(points: np.ndarray) -> Mesh:
+    """The convex hull of points (k, 3)."""
+    hull = ConvexHull(points)
+    triangles = []
+    for corners, plane in zip(hull.simplices, hull.equations, strict=True):
+        a, b, c = points[corners]
+        triangles.append(points[corners] if np.cross(b - a, c - a) @ plane[:3] > 0 else points[corners[::-1]])
+    return _facets(triangles)
 
 
 def _box(x: float, y: float, z: float) -> Mesh:

@@ -90,6 +90,7 @@ class SimulatedWorld:
         rng = np.random.default_rng([seed, 4])
         self._engine = self._make_engine(draw)
         self._renderer = self._make_renderer(draw.scene, Lighting.draw(self.settings.light, rng))
+        self._units = with_pieces(draw.scene, self.task.scene)
         self._noise, self._exposures = SensorNoise(self.settings.sensor, seed), 0
         self._X_CT = hand_eye_error(self.settings.hand_eye, rng)
         self._late = deque([torch.zeros(6, dtype=torch.float64)] * self.settings.arm.delay_steps)
@@ -200,7 +201,7 @@ class SimulatedWorld:
         """A window of the native image, beyond whose border there is nothing."""
         color, depth = np.zeros((height, width, 3), np.float32), np.zeros((height, width), np.float32)
         valid = np.zeros((height, width), bool)
-        units = self.task.scene.units
+        units = self._units
         masks = {name: np.zeros((height, width), np.float32) for name in units}
         K = camera.K - torch.tensor([0.0, 0.0, left, top], dtype=camera.K.dtype)
         l, t = max(left, 0), max(top, 0)
@@ -252,6 +253,17 @@ def hide(scene: SceneSpec, hidden: Hidden, seed: int) -> SceneSpec:
             solids = tuple(replace(s, friction=friction * s.friction) for s in body.solids)
             scene = scene.with_body(body.name, solids=solids)
     return scene
+
+
+def with_pieces(true: SceneSpec, nominal: SceneSpec) -> dict[str, tuple[str, ...]]:
+    """The nominal scene's units, each with the bodies that hang on one of its own in the true scene and are unknown to the
+    nominal one: pieces of what bends."""
+    known, out = {b.name for b in nominal.bodies}, {name: list(bodies) for name, bodies in nominal.units.items()}
+    for body in true.bodies:
+        for bodies in out.values():
+            if body.name not in known and body.parent in bodies:
+                bodies.append(body.name)
+    return {name: tuple(bodies) for name, bodies in out.items()}
 
 
 def rotor(stiffness: float, damping: float, step: float) -> float:
