@@ -53,8 +53,8 @@ def test_each_body_is_seen_where_it_is(world) -> None:
 def test_the_judge_remembers_that_it_was_lifted(world) -> None:
     """The pancake's pose is the world's; what it did is judged by poses alone, so poses are put in its place."""
     world.reset(0)
-    poses, place = world.poses, {}
-    world.poses = lambda: {**poses(), **place}
+    poses, place = world._poses, {}
+    world._poses = lambda: {**poses(), **place}
     for height, over in ((0.05, False), (0.05, True), (0.004, True), (0.004, True)):
         X = np.diag([1.0, -1.0, -1.0, 1.0]) if over else np.eye(4)
         X[:3, 3] = PAN[0], PAN[1], PAN[2] + height

@@ -73,15 +73,11 @@ class TriedPolicy(Policy):
             self.net = ppo.Policy(task.features(nothing).shape[1], 6, settings or ppo.Settings())
 
     def forward(self, told: Told) -> Tensor:
-        return self.act(self.net(self.task.features(told)), told)
-
-    def act(self, z: Tensor, told: Told) -> Tensor:
-        """The action (*batch, 6) of what the network puts out (*batch, 6), in units of the limits."""
-        return acted(self.task, self.limits, z, told)
+        return acted(self.task, self.limits, self.net(self.task.features(told)), told)
 
 
 def acted(task: Tried, limits: Tensor, z: Tensor, told: Told) -> Tensor:
-    """See `TriedPolicy.act`."""
+    """The action (*batch, 6) of what a network puts out (*batch, 6), in units of the limits."""
     move, turn = (z.clamp(-BEYOND, BEYOND) * limits).split(3, -1)
     return torch.cat([move, (task.axes(told) @ turn[..., None])[..., 0]], -1)
 

@@ -69,12 +69,13 @@ class Doubt:
         return torch.tensor(each).repeat_interleave(3)
 
 
-SOFT = Variation(10, 500.0, 5e-3)
+SOFT = Variation(10, 500.0, 5e-3)  # where a beginner learns
 HARD = Variation(
     20, 3000.0, 1e-3, spread=0.7, damping=0.5, friction=(0.15, 0.6), apart=0.25, com=0.006, arm=0.2, rotor=0.1, heavy=0.3,
     kick=0.15, gentle=2.0, restless=0.5,
 )  # fmt: skip
-LIKELY = Doubt(load=0.0007, target=0.0015, axes=0.025, speed=0.05, spin=0.5)
+"""As other worlds may be."""
+LIKELY = Doubt(load=0.0007, target=0.0015, axes=0.025, speed=0.05, spin=0.5)  # a little more than what looks leave
 
 
 def vary(model: Model, task: Task, floating: str, s: Variation, n: int, g: torch.Generator) -> Params:
@@ -96,7 +97,7 @@ def vary(model: Model, task: Task, floating: str, s: Variation, n: int, g: torch
     com[:, i, :2] += s.com * uniform(2)
     armature, arm = own(P.armature), len(model.gains.stiffness)
     armature[:, :arm] += s.rotor * torch.rand(n, 1, generator=g)
-    links = [int((scene.v_adr == j).nonzero()[0][-1]) for j in range(arm)]
+    links = [j for j, dofs in enumerate(scene.nd) if dofs and scene.v_adr[j] < arm]
     more = s.heavy * torch.rand(n, 1, 1, 1, generator=g) * torch.eye(3)
     inertia[:, links] += more / 5
     inertia[:, links[-1]] += 0.8 * more[:, 0]

@@ -75,7 +75,7 @@ def round_sheet(
     hexagon = [(corner * math.cos(step * (i + 0.5)), corner * math.sin(step * (i + 0.5))) for i in range(petals)]
     area = petals * corner**2 * math.sin(step) / 2
     share = (math.pi * radius**2 - area) / petals / (math.pi * radius**2)
-    middle = _prism(name, hexagon, [], half, rim, colors, friction)
+    middle = _prism(hexagon, [], half, rim, colors, friction)
     I = mass * area / (math.pi * radius**2) * corner**2 / 5
     bodies = [
         Body(
@@ -100,14 +100,14 @@ def round_sheet(
             Body(
                 f"{name}{i}", name, (across * math.cos(a), across * math.sin(a), 0.0),
                 (math.cos(a / 2), 0.0, 0.0, math.sin(a / 2)), joint, share * mass, (com, 0, 0),
-                (wide, small, 0.98 * (small + wide), 0, 0, 0), _prism(name, side, arc, half, rim, colors, friction),
+                (wide, small, 0.98 * (small + wide), 0, 0, 0), _prism(side, arc, half, rim, colors, friction),
             )
         )  # fmt: skip
     return tuple(bodies)
 
 
 def _prism(
-    name: str, inner: list[tuple[float, float]], outer: list[tuple[float, float]], half: float, rim: float,
+    inner: list[tuple[float, float]], outer: list[tuple[float, float]], half: float, rim: float,
     colors: tuple[tuple[float, ...], tuple[float, ...]], friction: float,
 ) -> tuple[Solid, ...]:  # fmt: skip
     """A piece of a sheet with that outline, round where it is the sheet's edge (`outer`), and the skin of its lower side."""

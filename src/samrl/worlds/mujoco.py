@@ -26,10 +26,7 @@ class WorldMuJoCo(SimulatedWorld):
 
     def _make_engine(self, draw: Draw) -> MuJoCoEngine:
         rng = np.random.default_rng([draw.seed, 5])
-        hidden = self.settings.hidden
-        if "friction" in draw.info:  # the task has drawn it already
-            hidden = replace(hidden, friction=hidden.friction or 1e-9)
-        true = with_errors(draw.scene, self.settings.errors, rng, hidden)
+        true = with_errors(draw.scene, self.settings.errors, rng, self.settings.hidden, "friction" in draw.info)
         return MuJoCoEngine(true, self.task.scene, draw.q_start)
 
 
@@ -162,9 +159,9 @@ def _of_carrier(scene: SceneSpec, body: Body) -> bool:
     return scene.belongs_to(scene.carrier, body.name)
 
 
-def with_errors(scene: SceneSpec, errors: Errors, rng: np.random.Generator, hidden: Hidden) -> SceneSpec:
+def with_errors(scene: SceneSpec, errors: Errors, rng: np.random.Generator, hidden: Hidden, drawn: bool = False) -> SceneSpec:
     """The scene as it really is here: links' mass, inertia and joints, peg and hole each a little off. What is `hidden` already
-    stays."""
+    stays, and so does friction that the task has `drawn`."""
     share = lambda size, n=(): 1 + size * rng.uniform(-1, 1, n)  # noqa: E731
     for name in scene.actor.bodies:
         body = scene.body(name)
@@ -181,7 +178,7 @@ def with_errors(scene: SceneSpec, errors: Errors, rng: np.random.Generator, hidd
         moves = scene.belongs_to(scene.actor, body.name) or isinstance(body.joint, Free)
         if body.updatable:
             solids = tuple(_resized(s, off) for s in body.solids)
-            solids = tuple(replace(s, friction=friction) for s in solids) if moves and not hidden.friction else solids
+            solids = tuple(replace(s, friction=friction) for s in solids) if moves and not (hidden.friction or drawn) else solids
             inertia = tuple((np.array(body.inertia) * scale).tolist())
             scene = scene.with_body(body.name, mass=body.mass * scale, inertia=inertia, solids=solids)
     return scene

@@ -119,7 +119,7 @@ class SimulatedWorld:
         check_finite("the action", action)
         if np.shape(action) != (6,):
             raise SamrlError(f"an action is 6 numbers (translation, rotation), not an array of shape {np.shape(action)}.")
-        self._before = self._measures(self.poses())
+        self._before = self._measures(self._poses())
         X_measured = self._chain.tool(self._q())
         self._late.append(control.limit_action(torch.as_tensor(action, dtype=torch.float64), self._gains))
         applied = self._late.popleft()
@@ -146,8 +146,8 @@ class SimulatedWorld:
         draw = self.task.draw(seed)
         return replace(draw, scene=hide(draw.scene, self.settings.hidden, seed))
 
-    def poses(self) -> dict[str, np.ndarray]:
-        """True X_WB (4, 4) of the updatable bodies, which the judge alone may hand out."""
+    def _poses(self) -> dict[str, np.ndarray]:
+        """True X_WB (4, 4) of the updatable bodies, which the judge alone hands out."""
         poses = self._running().poses()
         return {name: poses[name] for name in self.task.scene.updatable}
 
@@ -227,7 +227,7 @@ class WorldJudge:
 
     def poses(self) -> dict[str, np.ndarray]:
         """True pose X_WB (4, 4) of every updatable body."""
-        poses = self._world.poses()
+        poses = self._world._poses()
         return {name: np.full((4, 4), np.nan) for name in poses} if self._poison else poses
 
     def measures(self) -> dict[str, object]:
