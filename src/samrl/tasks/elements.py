@@ -8,6 +8,7 @@ import numpy as np
 
 from samrl.tasks.spec import Ball, Body, Free, Solid
 
+LAP = 0.1  # share of the way to the middle by which petals reach over the middle piece: between them is no crack to catch in
 ALONG_X = (math.sqrt(0.5), 0.0, math.sqrt(0.5), 0.0)  # turns a solid's z axis to its body's x
 
 
@@ -61,21 +62,23 @@ def ring(
 
 def round_sheet(
     name: str, p: tuple[float, ...], quat: tuple[float, ...], *, radius: float, half: float, rim: float, mass: float, joint: Ball,
-    colors: tuple[tuple[float, ...], tuple[float, ...]], friction: float, petals: int = 6,
+    colors: tuple[tuple[float, ...], tuple[float, ...]], friction: float, soft: float | None = None, petals: int = 6,
 ) -> tuple[Body, ...]:  # fmt: skip
     """A round sheet that floats and bends: a middle piece, a regular polygon with half the radius, and a petal on each of its
     sides, on a ball joint there. The middle is called `name`, the petals name0, name1, ...
 
     Args:
         p, quat: of its middle in the world, z across the sheet; radius, half its thickness, rim: the rounding of its edge [m].
-        mass: of all [kg], even; joint: between petal and middle; colors: of the sheet, and of its lower side.
+        mass: of all [kg], even; joint: between petal and middle; colors: of the sheet, and of its lower side; soft: as a
+            solid's.
     """
     corner, step = radius / 2, 2 * math.pi / petals
     across = corner * math.cos(step / 2)  # to the middle of a side
     hexagon = [(corner * math.cos(step * (i + 0.5)), corner * math.sin(step * (i + 0.5))) for i in range(petals)]
     area = petals * corner**2 * math.sin(step) / 2
     share = (math.pi * radius**2 - area) / petals / (math.pi * radius**2)
-    middle = _prism(hexagon, [], half, rim, colors, friction)
+    stuff = (half, rim, colors, friction, soft)
+    middle = _prism(hexagon, [], *stuff)
     I = mass * area / (math.pi * radius**2) * corner**2 / 5
     bodies = [
         Body(
@@ -91,16 +94,17 @@ def round_sheet(
         )
     ]
     arc = [(radius * math.cos(t) - across, radius * math.sin(t)) for t in np.linspace(-step / 2, step / 2, 9)]
-    side = [(0.0, -corner * math.sin(step / 2)), (0.0, corner * math.sin(step / 2))]
+    low, wide = across * LAP, corner * math.sin(step / 2)
+    side = [(x, s * wide * (1 + x / across)) for x in (0.0, -low) for s in (-1, 1)]
     com = 0.55 * (radius - across)
-    small, wide = (share * mass * x**2 / 12 for x in (radius - across, 1.5 * corner))
+    small, large = (share * mass * x**2 / 12 for x in (radius - across, 1.5 * corner))
     for i in range(petals):
         a = step * i
         bodies.append(
             Body(
                 f"{name}{i}", name, (across * math.cos(a), across * math.sin(a), 0.0),
                 (math.cos(a / 2), 0.0, 0.0, math.sin(a / 2)), joint, share * mass, (com, 0, 0),
-                (wide, small, 0.98 * (small + wide), 0, 0, 0), _prism(side, arc, half, rim, colors, friction),
+                (large, small, 0.98 * (small + large), 0, 0, 0), _prism(side, arc, *stuff),
             )
         )  # fmt: skip
     return tuple(bodies)
@@ -108,7 +112,7 @@ def round_sheet(
 
 def _prism(
     inner: list[tuple[float, float]], outer: list[tuple[float, float]], half: float, rim: float,
-    colors: tuple[tuple[float, ...], tuple[float, ...]], friction: float,
+    colors: tuple[tuple[float, ...], tuple[float, ...]], friction: float, soft: float | None,
 ) -> tuple[Solid, ...]:  # fmt: skip
     """A piece of a sheet with that outline, round where it is the sheet's edge (`outer`), and the skin of its lower side."""
     points = [(x, y, s * half) for x, y in inner for s in (-1, 1)]
@@ -123,7 +127,7 @@ def _prism(
     skin = tuple((float(x), float(y), z) for x, y in flat for z in (-half - 0.0002, -half + 0.0008))
     whole = tuple((float(x), float(y), float(z)) for x, y, z in points)
     return (
-        Solid("hull", (), color=colors[0], friction=friction, collide=True, points=whole),
+        Solid("hull", (), color=colors[0], friction=friction, collide=True, points=whole, soft=soft),
         Solid("hull", (), color=colors[1], friction=friction, points=skin),
     )
 

@@ -27,6 +27,7 @@ LEAN, TO_BLADE, TILT = math.radians(75), 0.15, math.radians(15)  # handle to fla
 PAN = (0.5, 0.0, 0.20)  # centre of the pan's floor [m]
 PAN_RADIUS, PAN_DEPTH, PAN_CHAMFER = 0.14, 0.015, 0.004
 BLADE = (0.045, 0.040, 0.00075)  # half sizes [m]
+SOFT = 2000.0  # of its surface in worlds [N/m]: dough of some 30 kPa, 8 mm thick, gives way by .4 mm/N on 5 cm²
 RADIUS, HALF, RIM, MASS = 0.060, 0.004, 0.0032, 0.060  # of the pancake: half its thickness, its rounding [m], [kg]
 STIFFNESS, DAMPING = 0.01, 2e-4  # of a joint between its pieces [N m/rad], [N m s/rad]: a petal sags by 9 degrees
 ON = HALF + BLADE[2]  # from the blade's middle to the pancake's when it lies on it [m]
@@ -183,7 +184,7 @@ class SpatulaFlipping:
         joint = Ball(info["softness"] * STIFFNESS, info["softness"] ** 0.5 * DAMPING)
         middle, *petals = round_sheet(
             "pancake", cake.p, cake.quat, radius=RADIUS, half=whole.size[1], rim=RIM, mass=cake.mass, joint=joint,
-            colors=(whole.color, crust.color), friction=info["friction"],
+            colors=(whole.color, crust.color), friction=info["friction"], soft=SOFT,
         )  # fmt: skip
         at = [b.name for b in true.bodies].index("pancake")
         middle = replace(middle, updatable=True, span=cake.span)

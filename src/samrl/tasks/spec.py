@@ -25,6 +25,7 @@ class Solid:
         collide: it touches others (only pairs listed in the SceneSpec).
         contact: stiffness [N/m] and damping [s/m] of a point of contact in the twin; its own where not given.
         points: of a hull, in the solid's frame [m].
+        soft: stiffness of a point of contact [N/m] in worlds where it would be rigid otherwise, critically damped.
     """
 
     shape: str
@@ -36,6 +37,7 @@ class Solid:
     collide: bool = False
     contact: tuple[float, float] | None = None
     points: tuple[tuple[float, float, float], ...] = ()
+    soft: float | None = None
 
 
 @dataclass(frozen=True)

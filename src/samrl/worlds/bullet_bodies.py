@@ -99,6 +99,10 @@ class Tree:
         finish(self.id, index, friction, self._c)
         still = {"linearDamping": 0, "angularDamping": 0, "jointDamping": 0}
         pybullet.changeDynamics(self.id, index, localInertiaDiagonal=inertia, **still, **self._c)
+        soft = next((s.soft for s in body.solids if s.collide and s.soft), None)
+        if soft:  # rigid pieces wedged between two others leave like a squeezed pip, several times as fast as what squeezes them
+            damping = 2 * (soft * body.mass) ** 0.5
+            pybullet.changeDynamics(self.id, index, contactStiffness=soft, contactDamping=damping, **self._c)
         if index in self._balls:
             free = {"positionGain": 0, "velocityGain": 0, "force": [0, 0, 0]}
             pybullet.setJointMotorControlMultiDof(
@@ -164,8 +168,10 @@ def _inertial_frame(body: Body) -> tuple[np.ndarray, list[float]]:
 
 def finish(body: int, index: int, friction: float, c: dict[str, int]) -> None:
     """Friction, margin, no bounce. Bullet multiplies the frictions of two bodies and the twin takes their geometric mean, so each
-    gets its root."""
-    pybullet.changeDynamics(body, index, lateralFriction=friction**0.5, collisionMargin=MARGIN, restitution=0, **c)
+    gets its root. A call that names a margin is for the root, whatever link it names; links keep theirs."""
+    pybullet.changeDynamics(body, index, lateralFriction=friction**0.5, restitution=0, **c)
+    if index < 0:
+        pybullet.changeDynamics(body, index, collisionMargin=MARGIN, **c)
 
 
 def shape_of(client: int, solids: tuple[Solid, ...], margin: float = MARGIN) -> int:
