@@ -18,7 +18,6 @@ from samrl.real2sim.problem import Problem, put
 
 CLOSE = 0.3  # loss of a guess that is near
 TURN = 0.5  # loss that it takes to believe in half a turn that was not foreseen; shadows and exposure change colours, too
-LOST = (0.15, 1.5)  # how far one may be that was lost from sight [m, rad]
 SHARE = 1.0  # of a surprise that is put down to the velocity: looks err by less than a millimetre, and contact by far more
 
 
@@ -43,9 +42,10 @@ def guesses(model: Model, last: Twin, now: Twin, units: Sequence[Unit]) -> list[
     return [now, *others]
 
 
-def likeliest(problem: Problem, each: Sequence[Twin]) -> tuple[Twin, bool]:
+def likeliest(problem: Problem, each: Sequence[Twin], turn: float = TURN) -> tuple[Twin, bool]:
     """Of guesses the one that looks most like the images. Where none looks right, the Earth Mover Distance moves them all, also
-    the other way up, for that tells the two sides of a thing apart no better than colours do. The second: it looks right."""
+    the other way up, for that tells the two sides of a thing apart no better than colours do; half a turn costs `turn`. The
+    second: it looks right."""
     model, units = problem.model, problem.units
     X_WL = torch.stack([model.link_poses(twin) for twin in each])
     X = torch.cat([model.bodies_of(u, X_WL)[1] for u in units], 1)
@@ -58,7 +58,7 @@ def likeliest(problem: Problem, each: Sequence[Twin]) -> tuple[Twin, bool]:
     Y = torch.cat([X, coarse(problem, torch.cat([X, over]))])
     turned = lie.log_so3(Y[..., :3, :3] @ torch.cat([X, X, X])[..., :3, :3].mT).norm(dim=-1).amax(-1)
     loss = appearance(problem, Y).sum(-1)
-    best = int((loss + TURN * (turned / torch.pi) ** 2).argmin())
+    best = int((loss + turn * (turned / torch.pi) ** 2).argmin())
     return put(model, each[best % len(each)], units, Y[best]), float(loss[best]) < CLOSE
 
 

@@ -19,7 +19,7 @@ from samrl.model.placement import set_unit_poses, unit_poses
 from samrl.model.scene import Twin
 from samrl.model.units import DRIFT, Unit, before_images, fuse
 from samrl.real2sim.album import Album
-from samrl.real2sim.floating import LOST, floating, guesses, hastened, likeliest, stopped
+from samrl.real2sim.floating import TURN, floating, guesses, hastened, likeliest, stopped
 from samrl.real2sim.frames import Crop, choose_roi, make_crop
 from samrl.real2sim.locate import locate
 from samrl.real2sim.problem import Prior, Priors, Problem, UpdateSettings
@@ -75,6 +75,7 @@ class Tracker:
         self.sure = {n: before_images(self.known.get(n)) for n in self.units}  # information (6, 6), in the parent's axes
         self.unseen, self.looks = set(self.units), 0  # looks: from the present view
         self.album = Album(model, self.first)
+        self.hidden: tuple[str, ...] = ()  # what floats and did not show in the last look
         self.rest, self.pause = 0, 2  # exposures until doubted bodies are looked for again, and after the next failure
         self.nominal: dict[str, torch.Tensor] | None = None
         self.last: Twin | None = None
@@ -89,7 +90,7 @@ class Tracker:
         times = {"look": 0.0, "update": 0.0}
         if self.nominal is None:
             self.nominal = {n: unit_poses(self.model.scene, twin, u) for n, u in self.units.items()}
-        moved = [self.units[n] for n in self.floating if n not in self.unseen and n not in self.far]
+        moved = [self.units[n] for n in self.floating if n not in self.unseen]
         if self.far:
             (image,) = self.see(world, X_WC, twin, [self.wide_roi(twin)], times)
             with timed(times, "update"):
@@ -130,7 +131,8 @@ class Tracker:
     def likeliest(self, twin: Twin, crops: Sequence[Crop], each: Sequence[Twin], units: Sequence[Unit]) -> tuple[Twin, bool]:
         """Of the guesses of where floating units are by now, what the crops bear out best, and whether it looks right."""
         settings = replace(self.later, units=tuple(u.name for u in units))
-        return likeliest(Problem(self.model, twin, crops, settings), each)
+        hidden = any(u.name in self.hidden for u in units)  # what nobody watched may have turned over
+        return likeliest(Problem(self.model, twin, crops, settings), each, 0.0 if hidden else TURN)
 
     def foreseen(self, twin: Twin, units: Sequence[Unit]) -> Twin:
         """Know of floating units no more than that they are near where the twin has them."""
@@ -140,14 +142,11 @@ class Tracker:
         return twin
 
     def missed(self, twin: Twin, report: UpdateReport) -> Twin:
-        """Floating units that are out of view stay where they were seen last, and are looked for from afar next time, as are
-        those that do not look right."""
-        for u in (self.units[n] for n in self.floating if n not in self.unseen):
-            if u.name in report.lost and self.last is not None:
+        """Floating units that are out of view stay where they were seen last; `follow` looks for them from afar next time."""
+        self.hidden = tuple(n for n in self.floating if n in report.lost)
+        if self.last is not None:
+            for u in (self.units[n] for n in self.hidden):
                 twin = stopped(self.model, twin, self.last, u)
-            if u.name in report.lost or u.name in set(report.doubted) - set(report.replaced):
-                self.far, self.known[u.name] = (*(n for n in self.far if n != u.name), u.name), LOST
-                self.nominal[u.name] = unit_poses(self.model.scene, twin, u)  # type: ignore[index]
         return twin
 
     def masked(self, twin: Twin, images: Sequence[RGBD]) -> list[RGBD]:
