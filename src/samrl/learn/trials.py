@@ -18,11 +18,11 @@ from torch import Tensor
 from samrl.learn import ppo
 from samrl.learn.expert import Expert, placed, tell
 from samrl.learn.policies import TriedPolicy, acted
-from samrl.learn.variation import HARD, LIKELY, SOFT, Doubt, Variation, geoms_of, vary
+from samrl.learn.variation import HARD, LIKELY, SOFT, Doubt, Variation, geoms_of, mistaken, vary
 from samrl.model.model import Command, Model
 from samrl.model.placement import floats
 from samrl.model.scene import Params, State, Twin
-from samrl.tasks.task import Measures, Told, Tried, Truth
+from samrl.tasks.task import Measures, Tried, Truth
 
 OWN = 0  # the task's own kind of start
 WON, LOST = 20.0, -2.0  # what these are worth
@@ -135,11 +135,7 @@ class Trials:
     def _look(self) -> None:
         """What the policy is told: the truth, and how far it is mistaken now."""
         self.truth = true = tell(self.model, self.task, self.now.twin, self.now.command)
-        noise = self.now.mistake + self.doubt * 0.5**0.5 * torch.randn(self.n, 18, generator=self.g)
-        places, axes, motion = noise.split(6, -1)
-        turned = true.marks[:, 2:] + torch.linalg.cross(axes.unflatten(-1, (2, 3)), true.marks[:, 2:])
-        marks = torch.cat([true.marks[:, :2] + places.unflatten(-1, (2, 3)), torch.nn.functional.normalize(turned, dim=-1)], 1)
-        self.told = Told(marks, true.X_WE, true.lead, true.q, true.motion + motion)
+        self.told = mistaken(true, self.now.mistake + self.doubt * 0.5**0.5 * torch.randn(self.n, 18, generator=self.g))
 
     def _draw(self) -> Moment:
         """As many starts as there are environments, of all kinds."""

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from samrl.model.model import Model
 from samrl.model.scene import Params
-from samrl.tasks.task import Task
+from samrl.tasks.task import Task, Told
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,14 @@ class Doubt:
         """(18) of landmarks and motion, one after the other."""
         each = (self.load, self.target, self.axes, self.axes, self.speed, self.spin)
         return torch.tensor(each).repeat_interleave(3)
+
+
+def mistaken(true: Told, error: Tensor) -> Told:
+    """What a policy is told that should be told `true` (n), off by `error` (n, 18), which is as `Doubt.scale` has it."""
+    places, axes, motion = error.split(6, -1)
+    turned = true.marks[:, 2:] + torch.linalg.cross(axes.unflatten(-1, (2, 3)), true.marks[:, 2:])
+    marks = torch.cat([true.marks[:, :2] + places.unflatten(-1, (2, 3)), torch.nn.functional.normalize(turned, dim=-1)], 1)
+    return Told(marks, true.X_WE, true.lead, true.q, true.motion + motion)
 
 
 SOFT = Variation(10, 500.0, 5e-3)  # where a beginner learns
