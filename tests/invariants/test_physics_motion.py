@@ -260,3 +260,16 @@ def test_errors_are_sentences() -> None:
         physics.rollout(params, State(zeros(2), zeros(2)), zeros(5, 2, dtype=torch.float64))
     with pytest.raises(NonFiniteError, match="period 0 of 5"):
         physics.rollout(params, State(zeros(2), zeros(2)), torch.full((5, 2), float("nan")))
+
+
+def test_what_leaves_the_finite_numbers_is_computed_in_shorter_steps() -> None:
+    """A double pendulum that is struck so hard that steps of 5 ms lose it."""
+    scene, params, _ = compile_mjcf(ARM, torch.float64)
+    struck = torch.tensor([300.0, -300.0]).double().requires_grad_()
+    still = zeros(1, 2, dtype=torch.float64)
+    ends = [
+        Physics(scene, timestep=0.005 / 2**k).rollout(params, State(still[0], struck), still, substeps=20 * 2**k) for k in (0, 1)
+    ]
+    assert torch.equal(ends[0].q, ends[1].q) and torch.equal(ends[0].qd, ends[1].qd)
+    (g,) = torch.autograd.grad(ends[0].q.sum(), struck)
+    assert g.isfinite().all()

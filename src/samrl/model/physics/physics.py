@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -17,6 +18,9 @@ from samrl.model.physics.launch import LEAVES, Constants, Launcher
 from samrl.model.physics.layout import make_layout
 from samrl.model.physics.leaves import LeafMaker, batch_of, flatten
 from samrl.model.scene import Params, Scene, State
+
+
+HALVINGS = 2  # of the step, where a rollout leaves the finite numbers
 
 
 class Physics:
@@ -63,8 +67,10 @@ class Physics:
             "edge_radius": edge_radius, "limit_stiffness": limit_stiffness, "limit_damping": limit_damping,
             "limit_width": 2e-4,
         }  # fmt: skip
-        self._launcher = Launcher(self._layout, Constants(h=self.timestep, **shared), threads, device)
-        self._still = Launcher(self._layout, Constants(h=0.0, **shared), 1, device)
+        paced = lambda h, threads: Launcher(self._layout, Constants(h=h, **shared), threads, device)  # noqa: E731
+        self._launcher = paced(self.timestep, threads)
+        self._finer = cache(lambda k: paced(self.timestep / 2**k, threads) if k else self._launcher)
+        self._still = paced(0.0, 1)
         self._launcher.load_ahead(torch.float64 if self.double else torch.float32)
 
     def rollout(self, params: Params, state: State, setpoints: Tensor, torques: Tensor | None = None, substeps: int = 1) -> State:
@@ -76,14 +82,16 @@ class Physics:
             setpoints: (T, *batch, nv) of the joint springs [rad or m], each held for a period.
             torques: (T, *batch, nv) joint forces on top [N m or N].
 
-        Returns: q (T, *batch, nq) and qd (T, *batch, nv) at the end of each period.
+        Returns: q (T, *batch, nq) and qd (T, *batch, nv) at the end of each period. What leaves the finite numbers (a thread that
+        is wedged at speed) is computed anew in half the steps, twice at most, and with it the whole batch.
         """
-        q, qd = self._roll(self._launcher, params, state, setpoints, torques, substeps)
-        if not (torch.isfinite(q[-1]).all() and torch.isfinite(qd[-1]).all()):
-            forces = torch.zeros_like(setpoints) if torques is None else torques
-            given = Given(self.scene, params, state, setpoints, forces, substeps, self.options)
-            raise NonFiniteError(_where_not_finite(q, qd), given)
-        return State(q, qd)
+        for k in range(1 + HALVINGS):
+            q, qd = self._roll(self._finer(k), params, state, setpoints, torques, substeps << k)
+            if bool(torch.isfinite(q[-1]).all() and torch.isfinite(qd[-1]).all()):
+                return State(q, qd)
+        forces = torch.zeros_like(setpoints) if torques is None else torques
+        given = Given(self.scene, params, state, setpoints, forces, substeps, self.options)
+        raise NonFiniteError(_where_not_finite(q, qd), given)
 
     def step(self, params: Params, state: State, setpoint: Tensor, torque: Tensor | None = None, substeps: int = 1) -> State:
         """One control period: `rollout` with T = 1, without the time axis."""
