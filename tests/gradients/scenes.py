@@ -130,6 +130,11 @@ CASES = {
         <body><freejoint/><geom type="box" size=".05 .04 .02" mass=".2" friction=".4"/></body>"""),
         BODY + CONTACT, IN_CONTACT, q=(0, 0, 0.02, *STILL), qd=(0.8, 0.3, 0, 0, 0, 1.0),
     ),
+    "box slides down": Case(
+        mjcf("""<geom type="plane" size="1 1 .1" friction=".3" euler="0 .6 .2"/>
+        <body><freejoint/><geom type="box" size=".05 .04 .02" mass=".2" friction=".3"/></body>""", timestep=0.005),
+        BODY + CONTACT, IN_CONTACT, q=(0.0113, 0, 0.0165, math.cos(0.3), 0, math.sin(0.3), 0), qd=(0.02, 0.03, 0, 0, 0, 0.4),
+    ),
     "box lands on a corner and slides": Case(
         mjcf("""<geom type="plane" size="1 1 .1" friction=".3"/><body><freejoint/>
         <geom type="box" size=".05 .04 .02" mass=".2" friction=".3" pos=".003 -.002 .001"/></body>""", timestep=0.001),

@@ -18,6 +18,14 @@ DROP = """<mujoco><option timestep="{h}"/><worldbody><geom type="plane" size="1 
   <body><freejoint/><geom type="{kind}" size="{size}" mass=".06"/></body></worldbody></mujoco>"""
 PUSHED = """<mujoco><option timestep=".002"/><worldbody><geom type="plane" size="1 1 .1" friction=".5"/><body><freejoint/>
   <geom type="box" size=".03 .03 .02" mass=".06" friction=".5"/></body></worldbody></mujoco>"""
+SLIDER = """<mujoco><option timestep="{h}"/><worldbody>GROUND
+  <body><freejoint/><geom type="box" size=".03 .03 .004" mass=".06" friction=".4"/></body></worldbody></mujoco>"""
+GROUND = SLIDER.replace("GROUND", '<geom type="plane" size="1 1 .1" friction=".4"/>')
+HELD = SLIDER.replace(
+    "GROUND",
+    """<body><joint type="slide" axis="0 0 1" stiffness="1e5" damping="1e3" armature="1"/>
+    <geom type="box" size="1 1 .01" pos="0 0 -.01" mass="1" friction=".4"/></body>""",
+)
 ON_TOP = """<mujoco><option timestep=".002"/><worldbody><geom type="plane" size="1 1 .1"/>
   <body><freejoint/><geom type="box" size=".05 .05 .02" mass=".1"/></body>
   <body><freejoint/><geom type="cylinder" size=".04 .004" mass=".06"/></body></worldbody></mujoco>"""
@@ -100,6 +108,22 @@ def test_friction_stops_a_sliding_box_as_coulomb_says() -> None:
     expected = 0.5**2 / (2 * 0.5 * 9.81)
     assert float(end.q[-1, 0]) == pytest.approx(expected, rel=0.02)
     assert abs(float(end.qd[-1, 0])) < 1e-3
+
+
+@pytest.mark.parametrize(("degrees", "speed"), [(23.0, 0.0), (28.6, 0.0), (40.0, 0.0), (28.6, 0.5)])
+@pytest.mark.parametrize(("held", "h"), [(False, 0.005), (True, 0.002)])
+def test_friction_lets_a_box_slide_down_as_coulomb_says(held: bool, h: float, degrees: float, speed: float) -> None:
+    """On the ground, or on a plate that a spring holds, in .3 s: also from rest, where a step ends with a multiple of the speed
+    that it begins with."""
+    scene, params, _ = compile_mjcf((HELD if held else GROUND).format(h=h), torch.float64)
+    angle = math.radians(degrees)
+    params = params.replace(gravity=9.81 * torch.tensor([math.sin(angle), 0.0, -math.cos(angle)], dtype=torch.float64))
+    q, qd = torch.tensor(scene.q_ref), torch.zeros(scene.nv, dtype=torch.float64)
+    at = 1 if held else 0
+    q[at + 2], qd[at] = 0.004, speed
+    end = Physics(scene, slip_speed=1e-3).step(params, State(q, qd), 0 * qd, substeps=round(0.3 / h))
+    expected = speed * 0.3 + 0.5 * 9.81 * (math.sin(angle) - 0.4 * math.cos(angle)) * 0.3**2
+    assert float(end.q[at]) == pytest.approx(expected, rel=0.02, abs=2e-3)
 
 
 def thrown(h: float, friction: float, turn: tuple[float, ...], speed: tuple[float, ...]) -> tuple[torch.Tensor, torch.Tensor]:

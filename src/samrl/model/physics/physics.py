@@ -19,7 +19,6 @@ from samrl.model.physics.layout import make_layout
 from samrl.model.physics.leaves import LeafMaker, batch_of, flatten
 from samrl.model.scene import Params, Scene, State
 
-
 HALVINGS = 2  # of the step, where a rollout leaves the finite numbers
 
 

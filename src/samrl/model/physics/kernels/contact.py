@@ -17,7 +17,7 @@ its own acceleration (the block-diagonal bound of [[K, -K], [-K, K]]): right at 
 import warp as wp
 
 from .distance import distance, gap, normal
-from .grip import clear_contact, foresee, push, settle, viscosity, yielding
+from .grip import clear_contact, foresee, push, settle, slide, viscosity, yielding
 from .hulls import distance_hull, gap_hull
 from .types import MESH, ROUNDS, Model, Scratch, mat33, real, vec3
 
@@ -130,14 +130,16 @@ def remember(s: Scratch, e: int, c: int, F: vec3, K: mat33, follower: vec3, lead
 
 
 @wp.func
-def exert(m: Model, s: Scratch, e: int, c: int, n: vec3, place: vec3, vt: vec3, fn: real, along: real, grip: real):
+def exert(
+    m: Model, s: Scratch, e: int, c: int, n: vec3, place: vec3, vt: vec3, fn: real, along: real, grip: real, speed: real
+):  # fmt: skip
     """Force of the c-th listed contact on both bodies, equal and opposite at the same place."""
     b = s.contact_probe[e, c]
     ia = m.geom_link[m.probe_geom[b]]
     ib = m.geom_link[m.probe_shape[b]]
     ra = place - s.p[e, ia]
     rb = place - s.p[e, ib]
-    viscous = viscosity(m.pair_friction[e, m.probe_pair[b]], grip, vt, m.slip_speed)
+    viscous = viscosity(m.pair_friction[e, m.probe_pair[b]], grip, speed, m.slip_speed)
     K = yielding(n, along, m.implicit * m.probe_gain[b] * m.h * viscous)
     F = n * fn - vt * viscous
     g = m.gravity[e]
@@ -155,7 +157,9 @@ def exert(m: Model, s: Scratch, e: int, c: int, n: vec3, place: vec3, vt: vec3, 
 
 
 @wp.func_replay(exert)
-def replay_exert(m: Model, s: Scratch, e: int, c: int, n: vec3, place: vec3, vt: vec3, fn: real, along: real, grip: real):
+def replay_exert(
+    m: Model, s: Scratch, e: int, c: int, n: vec3, place: vec3, vt: vec3, fn: real, along: real, grip: real, speed: real
+):  # fmt: skip
     pass
 
 
@@ -199,7 +203,7 @@ def meet(m: Model, s: Scratch, e: int, c: int):
         s.wait[e, 4 * c + 2] = vt
         s.wait[e, 4 * c + 3] = vec3(fn, along, real(0.0))
     else:
-        exert(m, s, e, c, n, place, vt, fn, along, fn)
+        exert(m, s, e, c, n, place, vt, fn, along, fn, wp.sqrt(wp.dot(vt, vt) + real(1.0e-12)))
 
 
 @wp.func_replay(meet)
@@ -214,7 +218,19 @@ def touch(m: Model, s: Scratch, e: int, c: int):
     if m.probe_lone[b] >= 0:
         grip = foresee(m, s, e, c, b, ROUNDS)
         fn = s.wait[e, 4 * c + 3]
-        exert(m, s, e, c, s.wait[e, 4 * c], s.wait[e, 4 * c + 1], s.wait[e, 4 * c + 2], fn[0], fn[1], grip)
+        exert(
+            m,
+            s,
+            e,
+            c,
+            s.wait[e, 4 * c],
+            s.wait[e, 4 * c + 1],
+            s.wait[e, 4 * c + 2],
+            fn[0],
+            fn[1],
+            grip,
+            slide(m, s, e, c, b, ROUNDS),
+        )
 
 
 @wp.func_replay(touch)

@@ -1,14 +1,19 @@
-"""The normal force that bounds friction.
+"""What bounds friction: the normal force, and the speed by which it is judged.
 
-Of a body that is held by joints it is the force before the step's acceleration is known, which is exact at rest. In an impact
-the step ends with less, N = F·n - K a·n, and the larger the step, the less. A body that floats with nothing on it has equations
-of its own, six, so for it the step is looked at ahead, in rounds: each solves them with the friction that the round before
-allows, and has N of every contact from their solution. At rest every round finds no acceleration and the same N, whatever
-holds the body, friction included. In an impact the error falls, from round to round, by the share that friction has in what
-accelerates the body along the normals; docs/model.md says what two leave.
+Of a body that is held by joints the normal force is that before the step's acceleration is known, which is exact at rest. In an
+impact the step ends with less, N = F·n - K a·n, and the larger the step, the less. A body that floats with nothing on it has
+equations of its own, six, so for it the step is looked at ahead, in rounds: each solves them with the friction that the round
+before allows, and has N of every contact from their solution. At rest every round finds no acceleration and the same N,
+whatever holds the body, friction included. In an impact the error falls, from round to round, by the share that friction has in
+what accelerates the body along the normals; docs/model.md says what two leave.
 
 A follower does not feel its leader's acceleration (contact.py), so its equations are complete. A leader feels the reactions of
 its followers, which therefore come first: of two bodies that float they are the later in the scene (layout.py).
+
+The sliding speed is looked ahead at in the same way. Friction is -c v with c = mu N / |v| (viscosity), v being the velocity of
+the step's end: with |v| of the beginning, what begins to slide is braked by a multiple of mu N, and what slides down a plane
+stays behind the more, the longer the step. Where it gets faster, |v| of the end is asked for (slide). Where it gets slower,
+that of the beginning stays, and it is braked by a little less than mu N: rounds that are not at their end could exceed it.
 
 What of a contact a round or the step asks for is kept from `meet` in s.wait; the equations of round r lie in columns
 (r + 1) · nl + i of the links' contact and acceleration.
@@ -21,9 +26,9 @@ from .types import ALONE, Model, Scratch, mat33, real, vec3
 
 
 @wp.func
-def viscosity(friction: real, grip: real, vt: vec3, slip_speed: real):
-    """Friction over sliding velocity [N s/m] where the normal force is `grip`."""
-    return friction * grip / wp.sqrt(wp.dot(vt, vt) + slip_speed * slip_speed)
+def viscosity(friction: real, grip: real, v: real, slip_speed: real):
+    """Friction over sliding velocity [N s/m] where the normal force is `grip` and the speed v."""
+    return friction * grip / wp.sqrt(v * v + slip_speed * slip_speed)
 
 
 @wp.func
@@ -74,6 +79,49 @@ def foresee(m: Model, s: Scratch, e: int, c: int, b: int, r: int):
 
 
 @wp.func
+def ahead(m: Model, s: Scratch, e: int, c: int, b: int, r: int):
+    """Sliding speed [m/s] that the friction of the c-th contact, of probe b, meets by the solution of round r - 1; before any
+    round, that of the step's beginning."""
+    v = s.wait[e, 4 * c + 2]
+    if r > 0:
+        i = m.probe_lone[b]
+        at = r * m.nl + i
+        n = s.wait[e, 4 * c]
+        a = s.av[e, at] + wp.cross(s.aw[e, at], s.wait[e, 4 * c + 1] - s.p[e, i]) + m.gravity[e]
+        v = v + (a - n * wp.dot(n, a)) * (m.implicit * m.probe_gain[b] * m.h * side_of(m, b, i))
+    return wp.sqrt(wp.dot(v, v) + real(1.0e-12))
+
+
+@wp.func
+def eased(begin: real, v: real, best: real, slip_speed: real):
+    """`best` where v is more than `begin`, by and by, so that derivatives know no corner where nothing gets faster."""
+    rise = wp.clamp((v - begin) / (real(0.05) * begin + slip_speed), real(0.0), real(1.0))
+    return begin + (best - begin) * rise * rise * (real(3.0) - real(2.0) * rise)
+
+
+@wp.func
+def slide(m: Model, s: Scratch, e: int, c: int, b: int, r: int):
+    """Sliding speed of the c-th contact, of probe b, by which friction is judged after r rounds, two at most: that of the step's
+    beginning, or of its end where that is more."""
+    begin = ahead(m, s, e, c, b, 0)
+    v = ahead(m, s, e, c, b, r)
+    best = v
+    if r > 1 and v > begin:
+        slip = m.slip_speed
+        before = ahead(m, s, e, c, b, 1)
+        was = viscosity(real(1.0), foresee(m, s, e, c, b, 0), begin, slip)
+        now = viscosity(real(1.0), foresee(m, s, e, c, b, 1), eased(begin, before, before, slip), slip)
+        # 1 / speed is linear in what brakes, N / speed: the speed is asked for that brakes as it takes
+        if was - now > real(1.0e-6) * was:
+            slope = (real(1.0) / before - real(1.0) / v) / (was - now)
+            free = real(1.0) / before - slope * was
+            left = real(1.0) - slope * foresee(m, s, e, c, b, 2)
+            if free > real(0.0) and left > free * v:
+                best = left / free
+    return eased(begin, v, best, m.slip_speed)
+
+
+@wp.func
 def lean(m: Model, s: Scratch, e: int, c: int, r: int):
     """Add the c-th contact to the equations of the body that has its implicit term, if that floats by itself."""
     b = s.contact_probe[e, c]
@@ -83,7 +131,7 @@ def lean(m: Model, s: Scratch, e: int, c: int, r: int):
         x = s.wait[e, 4 * c + 1] - s.p[e, i]
         vt = s.wait[e, 4 * c + 2]
         fn = s.wait[e, 4 * c + 3]
-        viscous = viscosity(m.pair_friction[e, m.probe_pair[b]], foresee(m, s, e, c, b, r), vt, m.slip_speed)
+        viscous = viscosity(m.pair_friction[e, m.probe_pair[b]], foresee(m, s, e, c, b, r), slide(m, s, e, c, b, r), m.slip_speed)
         K = yielding(n, fn[1], m.implicit * m.probe_gain[b] * m.h * viscous)
         F = (n * fn[0] - vt * viscous) * side_of(m, b, i) - K * m.gravity[e]
         push(s, e, (r + 1) * m.nl + i, x, F, K)
@@ -146,7 +194,9 @@ def rest_upon(m: Model, s: Scratch, e: int, c: int, i: int, r: int):
             place = s.wait[e, 4 * c + 1]
             vt = s.wait[e, 4 * c + 2]
             fn = s.wait[e, 4 * c + 3]
-            viscous = viscosity(m.pair_friction[e, m.probe_pair[b]], foresee(m, s, e, c, b, r), vt, m.slip_speed)
+            viscous = viscosity(
+                m.pair_friction[e, m.probe_pair[b]], foresee(m, s, e, c, b, r), slide(m, s, e, c, b, r), m.slip_speed
+            )
             K = yielding(n, fn[1], m.implicit * m.probe_gain[b] * m.h * viscous)
             at = (r + 1) * m.nl + i
             a = s.av[e, at] + wp.cross(s.aw[e, at], place - s.p[e, i]) + m.gravity[e]
