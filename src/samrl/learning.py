@@ -38,6 +38,7 @@ TRIALS, HISTORY, LOOKS, RETURNS, STATES = "trials.json", "history.json", "looks.
 SALIENCY = "saliency.npz"
 VIEWS = 4  # looks tried in a scene
 BATCH = 64  # environments of the actor's training
+STAGED = 0.3  # of its episodes begin where only learning begins, for tasks that have such starts
 Work = Callable[["Tools", int], dict[str, Any]]
 LOOK, RETURN, STATE = 10_000, 20_000, 30_000  # where the seeds of these pieces of work begin
 
@@ -104,7 +105,9 @@ def train_actor(folder: RunFolder) -> None:
 
 def _dagger(actor: Actor, brain: Brain, shell: Shell, plan: Plan, s: DaggerSettings, what: str, path: Path) -> None:
     """Train `actor` from views of `shell`, and keep it at `path`."""
-    rehearsal = Rehearsal(brain.expert, brain.sensing, shell, BATCH, torch.Generator().manual_seed(plan.seed_of(6)))
+    rehearsal = Rehearsal(
+        brain.expert, brain.sensing, shell, BATCH, torch.Generator().manual_seed(plan.seed_of(6)), staged=STAGED
+    )
     with track(what, s.iterations) as advance:
         tell = lambda i, loss: advance(note=f"loss {loss:.2f}")  # noqa: E731
         history = dagger.train(actor, brain.eye, rehearsal, s, tell)

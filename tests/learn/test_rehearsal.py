@@ -264,3 +264,19 @@ def test_what_floats_is_believed_to_move_as_it_does_and_is_known_anew_at_each_lo
     both = some.shown.all(-1)
     assert bool(both.any()) and torch.allclose(known[2][both, cake], known[1][both, cake])
     assert float((known[2] - known[1])[both, 1 - cake].min()) > 0.5  # what stays in the hand is known better with each
+
+
+def test_a_share_of_episodes_begins_where_only_learning_does() -> None:
+    """A pancake that floats begins on the blade, upside down or beside it; none of the task's own starts is lifted."""
+    task = registry.make("spatula-flipping")
+    expert = Expert(make_model(task), task)
+    make = lambda staged: Rehearsal(  # noqa: E731
+        expert, Sensing(2, torch.Generator().manual_seed(0)), Shell.of(task), 32, torch.Generator().manual_seed(0), staged=staged
+    )
+    assert not bool(make(0.0).measures["lifted"].any())
+    stage = make(0.9)
+    begun = stage.measures["lifted"].clone()
+    assert 0.2 < float(begun.mean()) < 0.9 and float(stage.measures["up"].min()) < -0.9
+    which = torch.arange(32) < 16
+    stage.renew(which)
+    assert torch.equal(stage.measures["lifted"][16:], begun[16:]) and not torch.equal(stage.measures["lifted"][:16], begun[:16])

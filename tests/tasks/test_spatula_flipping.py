@@ -11,7 +11,7 @@ import torch
 from samrl.core import lie
 from samrl.learn.expert import placed
 from samrl.sim2real.control_loop import make_model
-from samrl.tasks.spatula_flipping import AFTER, BEFORE, HALF, ON, PAN, RADIUS, UPON, SpatulaFlipping, about, blade_in_tool
+from samrl.tasks.spatula_flipping import AFTER, BEFORE, FALLEN, HALF, ON, PAN, RADIUS, UPON, SpatulaFlipping, about, blade_in_tool
 from samrl.tasks.task import Told, Tried
 
 TASK = SpatulaFlipping()
@@ -78,7 +78,7 @@ def test_a_draw_is_of_its_seed_and_within_its_ranges() -> None:
 
 def test_starts_for_learning_are_what_they_say() -> None:
     model = make_model(TASK)
-    for kind in (BEFORE, UPON, AFTER):
+    for kind in (BEFORE, UPON, AFTER, FALLEN):
         truth, remembered = TASK.staged(kind, 64, torch.Generator().manual_seed(0))
         twin, _ = placed(model, truth)
         m = TASK.measures(model.poses(twin))
@@ -88,6 +88,9 @@ def test_starts_for_learning_are_what_they_say() -> None:
             assert float(m["clearance"].max()) < 1e-3
         elif kind == AFTER:
             assert bool(remembered["lifted"].all()) and float(m["up"].max()) < -0.9 and float(m["clearance"].min()) > -1e-3
+        elif kind == FALLEN:
+            assert float(m["up"].min()) > 0.9 and float(m["clearance"].min()) > -1e-3 and float(m["away"].max()) > 0.13
+            assert 0.2 < float(remembered["lifted"].double().mean()) < 0.8
         else:
             assert float(m["offset"][:, 2].abs().max()) < 1e-3 and float(m["align"].min()) > 0.999  # it lies on the blade as held
             assert 0.2 < float(remembered["lifted"].double().mean()) < 0.9

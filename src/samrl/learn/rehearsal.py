@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 
 from samrl.core.camera import ray, viewpoint
-from samrl.learn.expert import Expert, TrainSettings, anew, begun, detach, random_start, select, vary_physics
+from samrl.learn.expert import Expert, TrainSettings, anew, detach, placed, select, vary_physics
 from samrl.learn.sensing import LEAST, Sensing, features, shown
+from samrl.learn.starts import draw
 from samrl.model.model import Command, Model
 from samrl.model.placement import floats, set_body_pose, unit_poses
 from samrl.model.scene import State, Twin
 from samrl.model.units import DRIFT, before_images, between, fuse, informed, turn
-from samrl.tasks.task import Task, separation
+from samrl.tasks.task import Measures, Task, separation
 
 Update = Callable[[Twin, Tensor], Tensor | None]
 
@@ -66,6 +67,7 @@ class Rehearsal:
         update: what the real update makes of a truth (no batch) seen by a camera (4, 4): poses (N, 4, 4) of the units' bodies in
             their parents, or None if nothing.
         share: of looks that are the real update's; of all others the errors are drawn from `sensing`.
+        staged: share of episodes that begin where only learning begins (see starts.py).
 
     Attributes:
         truth, command: what is, and the controllers' memory.
@@ -77,18 +79,18 @@ class Rehearsal:
 
     def __init__(
         self, expert: Expert, sensing: Sensing, shell: Shell, count: int, generator: torch.Generator,
-        update: Update | None = None, share: float = 0.0,
+        update: Update | None = None, share: float = 0.0, staged: float = 0.0,
     ) -> None:  # fmt: skip
-        self.update, self.share = update, share
+        self.update, self.share, self.staged = update, share, staged
         self.expert, self.sensing, self.shell, self.generator = expert, sensing, shell, generator
         self.model, self.task, self.count = expert.model, expert.task, count
         self._before = torch.stack([before_images(expert.task.known().get(u.name)) for u in expert.model.units])
         self._floating = torch.tensor([floats(expert.model.scene, u.bodies[0]) for u in expert.model.units])
-        twin, self.command = random_start(self.model, self.task, count, generator)
+        twin, self.command, before = self._start()
         self.truth = vary_physics(expert, twin, count, TrainSettings(), generator)
         self.truth = self.truth.replace(params=self.truth.params.replace(geom_size=self.model.params.geom_size))
         self.age, self.done = torch.zeros(count, dtype=torch.long), torch.zeros(count, dtype=torch.bool)
-        self.measures = begun(self.model, self.task, self.truth)
+        self.measures = self._begun(before)
         self._forget(torch.ones(count, dtype=torch.bool))
 
     def take(self, index: Tensor) -> Rehearsal:
@@ -118,14 +120,24 @@ class Rehearsal:
             self.view = torch.where(which[:, None], self.shell.draw(self.count, self.generator), self.view)
         self.look(which)
 
+    def _start(self) -> tuple[Twin, Command, Measures]:
+        """Situations to begin in, and what episodes remember there."""
+        starts = draw(self.task, self.count, self.generator, self.staged)
+        return *placed(self.model, starts.truth), starts.before
+
+    def _begun(self, before: Measures) -> Measures:
+        """The measures where episodes begin."""
+        with torch.no_grad():
+            return self.task.measures(self.model.poses(self.truth), before or None)
+
     def renew(self, which: Tensor) -> None:
         """New episodes in the environments of `which` (n)."""
         if not bool(which.any()):
             return
-        fresh = random_start(self.model, self.task, self.count, self.generator)
-        self.truth, self.command = select(which, fresh, (self.truth, self.command))
+        twin, command, before = self._start()
+        self.truth, self.command = select(which, (twin, command), (self.truth, self.command))
         self.age, self.done = torch.where(which, 0, self.age), self.done & ~which
-        self.measures = anew(which, begun(self.model, self.task, self.truth), self.measures)
+        self.measures = anew(which, self._begun(before), self.measures)
         self._forget(which)
 
     def move(self, view: Tensor, which: Tensor) -> None:

@@ -18,13 +18,13 @@ from torch import Tensor
 from samrl.learn import ppo
 from samrl.learn.expert import Expert, placed, tell
 from samrl.learn.policies import TriedPolicy, acted
+from samrl.learn.starts import OWN, draw
 from samrl.learn.variation import HARD, LIKELY, SOFT, Doubt, Variation, geoms_of, mistaken, vary
 from samrl.model.model import Command, Model
 from samrl.model.placement import floats
 from samrl.model.scene import Params, State, Twin
-from samrl.tasks.task import Measures, Tried, Truth
+from samrl.tasks.task import Measures, Tried
 
-OWN = 0  # the task's own kind of start
 WON, LOST = 20.0, -2.0  # what these are worth
 LEVELS = 0.25, 0.02  # where what disturbs begins, and how it grows
 ROCKING = 0.15  # squared speed that is enough to rock on [m²/s²]
@@ -139,26 +139,15 @@ class Trials:
 
     def _draw(self) -> Moment:
         """As many starts as there are environments, of all kinds."""
-        shares = torch.tensor([self.mix] + [(1 - self.mix) * share for share in self.task.stages]).double()
-        kind = torch.multinomial(shares, self.n, replacement=True, generator=self.g)
-        truth = self.task.sample(self.n, self.g)
-        before: Measures = {}
-        for k in range(1, 1 + len(self.task.stages)):
-            i = (kind == k).nonzero()[:, 0]
-            if len(i):
-                other, remembered = self.task.staged(k, len(i), self.g)
-                poses = {name: X.index_copy(0, i, other.poses[name]) for name, X in truth.poses.items()}
-                truth = Truth(poses, truth.q.index_copy(0, i, other.q))
-                for name, x in remembered.items():
-                    before.setdefault(name, x.new_zeros(self.n, *x.shape[1:]))[i] = x
-        twin, command = placed(self.model, truth)
+        starts = draw(self.task, self.n, self.g, staged=1 - self.mix)
+        twin, command = placed(self.model, starts.truth)
         params = vary(self.model, self.task, self.floating, self.variation, self.n, self.g)
         own = {name: getattr(twin.params, name) for name in ("link_p", "link_R")}
         twin = twin.replace(params=params.replace(**own))
-        measures = self.task.measures(self.model.poses(twin), before or None)
+        measures = self.task.measures(self.model.poses(twin), starts.before or None)
         mistake = self.doubt * 0.5**0.5 * torch.randn(self.n, 18, generator=self.g)
         restless = torch.rand(self.n, generator=self.g) < self.variation.restless
-        return Moment(twin, command, measures, kind, mistake, restless, restless & self.task.rocks(measures))
+        return Moment(twin, command, measures, starts.kind, mistake, restless, restless & self.task.rocks(measures))
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ HOME = (0.0, -0.85, 0.0, -2.75, 0.0, 2.0, 0.78)
 STEP, LEAD = (0.025, math.radians(12)), (0.06, math.radians(30))  # largest action, and farthest command ahead [m, rad]
 CLEAR = 0.03  # so far above the pan's floor counts as lifted [m]
 STILL = 0.005  # no point of it may have moved farther in a control period [m]
-BEFORE, UPON, AFTER = 1, 2, 3  # kinds of starts for learning: blade before pancake, pancake on blade, pancake upside down
+BEFORE, UPON, AFTER, FALLEN = 1, 2, 3, 4  # kinds of starts for learning: blade before pancake, pancake on blade, let go, dropped
 FLAT = 0.01  # how far one leans that lies in a pan [rad]
 _Uniform = Callable[[int], Tensor]
 DARK, IRON, DOUGH, CRUST = (0.2, 0.2, 0.2), (0.3, 0.3, 0.35), (0.9, 0.75, 0.45), (0.45, 0.25, 0.1)
@@ -122,7 +122,7 @@ class SpatulaFlipping:
     substeps: int = 20
     ranges: Ranges = field(default_factory=Ranges)
     crops: tuple[float, float] = (0.30, 0.14)
-    stages: tuple[float, ...] = (0.4, 0.35, 0.25)
+    stages: tuple[float, ...] = (0.3, 0.25, 0.2, 0.25)
 
     def known(self) -> dict[str, tuple[float, ...]]:
         """How far [m, rad] bodies lie from where the twin first believes them. The pancake is round: its yaw does not matter. The
@@ -223,16 +223,17 @@ class SpatulaFlipping:
     def staged(self, kind: int, count: int, generator: torch.Generator) -> tuple[Truth, Measures]:
         """BEFORE: the blade low in the pan, the pancake flat before its front edge or against the far wall. UPON: the pancake on
         the blade, which often is rolled, as an arm is that rolled it from level; high or turned it counts as lifted. AFTER: the
-        pancake let go upside down, low over the pan or its rim, the blade anywhere above."""
+        pancake let go upside down, low over the pan or its rim, the blade anywhere above. FALLEN: the same, right side up, after
+        it has been lifted or not."""
         u = _uniform(count, generator)
         slip = self._slip(u)
         if kind == BEFORE:
             q, X_WP = self._before(u)
         else:
-            q, X_WP = self._upon(u, slip, generator) if kind == UPON else self._after(u)
+            q, X_WP = self._upon(u, slip, generator) if kind == UPON else self._let_go(u, math.pi if kind == AFTER else 0.0)
         truth = Truth({"pancake": X_WP, "spatula": self._held(slip)}, q)
         high = (X_WP[:, 2, 3] - PAN[2] > 0.06) | (X_WP[:, 2, 2] < 0.6)
-        return truth, {"lifted": (high & (kind == UPON)) | (kind == AFTER)}
+        return truth, {"lifted": (high & (kind == UPON)) | (kind == AFTER) | ((u(1)[:, 0] > 0) & (kind == FALLEN))}
 
     def _before(self, u: _Uniform) -> tuple[Tensor, Tensor]:
         x, y, z, yaw, pitch, ahead, side, turn = u(8).T
@@ -259,14 +260,14 @@ class SpatulaFlipping:
         off = torch.stack([0.03 * off_x, 0.04 * off_y, torch.full_like(x, ON)], -1)
         return q, lie.pose(X_WB[:, :3, :3], lie.transform(X_WB, off[:, None])[:, 0])
 
-    def _after(self, u: _Uniform) -> tuple[Tensor, Tensor]:
+    def _let_go(self, u: _Uniform, side: float) -> tuple[Tensor, Tensor]:
         x, y, z, roll, pitch, yaw, far, way, lean, turn = u(10).T
         p = torch.tensor(PAN).double() + torch.stack([0.08 * x - 0.02, 0.08 * y, 0.10 + 0.06 * z], -1)
         q = self._solve(lie.pose(about(2, 0.2 * yaw) @ about(1, 0.3 * pitch) @ about(0, 0.5 * roll), p), iterations=30)
-        away, tilt = 0.125 * far.abs(), 0.4 * lean
+        away, tilt = (0.125 if side else 0.15) * far.abs(), 0.4 * lean
         up = HALF + RADIUS * tilt.abs().sin() + torch.where(away > 0.075, 0.016, 0.001)
         place = torch.stack([away * (math.pi * way).cos(), away * (math.pi * way).sin(), up], -1)
-        return q, lie.pose(about(2, math.pi * turn) @ about(0, math.pi + tilt), torch.tensor(PAN).double() + place)
+        return q, lie.pose(about(2, math.pi * turn) @ about(0, side + tilt), torch.tensor(PAN).double() + place)
 
     def _blade(self, q: Tensor, slip: Tensor | None = None) -> Tensor:
         """X_WB (n, 4, 4) of the blade with the arm at q (n, 7), as it should be held, or as it has slipped."""
