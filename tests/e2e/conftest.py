@@ -40,7 +40,7 @@ def stubbed(monkeypatch):
     monkeypatch.setattr(benches, "Eye", lambda *_, **__: None)
     monkeypatch.setattr(learning, "train", stubs.train)
     monkeypatch.setattr(learning, "_try", lambda expert, plan: 4)
-    monkeypatch.setattr(learning, "Rehearsal", lambda *_: None)
+    monkeypatch.setattr(learning, "Rehearsal", lambda *_, **__: None)
     monkeypatch.setattr(learning.dagger, "train", stubs.nudge(lambda actor, *_: actor, 1.0))
     monkeypatch.setattr(learning, "table", stubs.table)
     monkeypatch.setattr(learning, "sensing", SimpleNamespace(fit=stubs.fit_sensing))
