@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from samrl.model.placement import body_pose, set_body_pose
 from samrl.model.scene import State, Twin
 from samrl.real2sim.floating import floating, guesses, hastened
 from samrl.real2sim.tracker import Tracker
+from samrl.real2sim.update import update
 from samrl.sim2real.control_loop import make_model, native_camera, settled
 from samrl.sim2real.evaluate import pose_error
 from samrl.sim2real.twin_world import TwinWorld
@@ -130,6 +132,34 @@ def test_what_was_lost_is_found_again(model, world) -> None:
 
     errors = followed(model, world, elsewhere, 4)
     assert errors[-1]["mm"] < 2 and errors[-1]["deg"] < 4, errors
+
+
+def test_what_turned_over_where_it_lies_is_known_by_its_paint(model, world) -> None:
+    """No guess of where it is by now is over, and its shape is right as it is believed to be."""
+
+    def over(w: TwinWorld) -> Twin:
+        X = body_pose(w._model.scene, w._twin, "pancake")
+        return set_body_pose(
+            w._model.scene, w._twin, "pancake", lie.pose(X[:3, :3] @ about(0, torch.tensor(math.pi)).float(), X[:3, 3])
+        )
+
+    errors = followed(model, world, over, 2)
+    assert errors[-1]["mm"] < 2 and errors[-1]["deg"] < 4, errors
+
+
+@pytest.mark.parametrize(("metres", "learned"), [(0.001, True), (0.06, False)])
+def test_only_looks_that_look_right_tell_of_the_light(model, world, metres: float, learned: bool) -> None:
+    """By a light that explains a bad match, the dark side is the light one."""
+    observation = world.reset(3)
+    twin = settled(model, model.params, torch.as_tensor(observation.arm.q))
+    tracker = Tracker(model, native_camera(TASK, observation.X_WC), known=TASK.known())
+    twin, *_ = tracker.observe(world, twin, observation.X_WC)
+    X = body_pose(model.scene, twin, "pancake")
+    off = set_body_pose(model.scene, twin, "pancake", lie.pose(X[:3, :3], X[:3, 3] + torch.tensor([0.0, metres, metres])))
+    crops = tracker.crops(world.look(observation.X_WC, tracker.rois(twin)))
+    new, report = update(model, off, crops, replace(tracker.later, painted=("pancake",), fine_steps=3, doubt_step=0.0))
+    assert "pancake" not in report.lost
+    assert torch.equal(new.params.ambient, off.params.ambient) is not learned
 
 
 def test_what_was_out_of_sight_and_comes_back_over_is_known_by_its_paint(model, world) -> None:

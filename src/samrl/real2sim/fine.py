@@ -89,13 +89,14 @@ def match_colors(problem: Problem, X: Tensor, params: Params) -> Tensor:
     return tint
 
 
-def colors_of(params: Params, found: Params, problem: Problem, best: Tensor) -> Params:
-    """`params` with each body's colours from its best start in `found` (K, C, ...), and the light of the first body's."""
+def colors_of(params: Params, found: Params, problem: Problem, best: Tensor, light: bool = True) -> Params:
+    """`params` with each body's colours from its best start in `found` (K, C, ...), and, if asked for, the light of the first
+    body's."""
     color = params.color.clone()
     for b, geoms in enumerate(problem.geoms):
         color[geoms] = found.color[best[b], 0][geoms].detach()
-    light, ambient = (getattr(found, n)[best[0], 0].detach() for n in ("light_direction", "ambient"))
-    return params.replace(color=color, light_direction=light, ambient=ambient)
+    params = params.replace(color=color)
+    return params.replace(**{n: getattr(found, n)[best[0], 0].detach() for n in ("light_direction", "ambient")} if light else {})
 
 
 def uncertainty(problem: Problem, X: Tensor, params: Params) -> tuple[dict[str, float], dict[str, Tensor]]:

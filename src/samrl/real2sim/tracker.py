@@ -19,7 +19,7 @@ from samrl.model.placement import set_unit_poses, unit_poses
 from samrl.model.scene import Twin
 from samrl.model.units import DRIFT, Unit, before_images, fuse
 from samrl.real2sim.album import Album
-from samrl.real2sim.floating import TURN, floating, guesses, hastened, likeliest, stopped
+from samrl.real2sim.floating import TURN, floating, guesses, hastened, likeliest, sided, stopped
 from samrl.real2sim.frames import Crop, choose_roi, make_crop
 from samrl.real2sim.locate import locate
 from samrl.real2sim.problem import Prior, Priors, Problem, UpdateSettings
@@ -101,7 +101,11 @@ class Tracker:
         with timed(times, "update"):
             before = self.foreseen(twin, moved)
             twin, report = self.update(before, images)
-            twin = hastened(self.model, before, twin, [u for u in moved if u.name not in report.lost])
+            shown = [u for u in moved if u.name not in report.lost]
+            twin = hastened(self.model, before, twin, shown)
+            if shown:
+                settings = replace(self.later, units=tuple(u.name for u in shown))
+                twin = sided(Problem(self.model, twin, self.crops(images), settings), twin)
             self.last = twin = self.missed(twin, report)
         return twin, report, images, times
 

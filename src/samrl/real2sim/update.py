@@ -69,7 +69,9 @@ def update(
     chosen, last = problem.picked(X, best), last.gather(0, best[None])[0]
     keep = torch.tensor(problem.seen)[problem.owner, None, None]
     new = put(model, twin, problem.units, torch.where(keep, chosen, problem.X0))
-    new = new.replace(params=colors_of(new.params, params, problem, best))
+    # by a light that explains a bad match, the dark side of a thing is its light side
+    right = all(x < settings.doubt for name, x in zip(problem.names, last.tolist(), strict=True) if name in settings.painted)
+    new = new.replace(params=colors_of(new.params, params, problem, best, light=right))
     gone = tuple(b for b, seen in zip(problem.names, problem.seen, strict=True) if not seen)
     report = UpdateReport(problem.visible, gone, float(first.sum()), float(last.sum()), message=message)
     report.doubted = doubted

@@ -35,7 +35,7 @@ HOME = (0.0, -0.85, 0.0, -2.75, 0.0, 2.0, 0.78)
 STEP, LEAD = (0.025, math.radians(12)), (0.06, math.radians(30))  # largest action, and farthest command ahead [m, rad]
 CLEAR = 0.03  # so far above the pan's floor counts as lifted [m]
 STILL = 0.005  # no point of it may have moved farther in a control period [m]
-BEFORE, UPON, AFTER, FALLEN = 1, 2, 3, 4  # kinds of starts for learning: blade before pancake, pancake on blade, let go, dropped
+BEFORE, UPON, AFTER, FALLEN = 1, 2, 3, 4  # starts for learning: pancake before blade, on it, let go upside down, right side up
 FLAT = 0.01  # how far one leans that lies in a pan [rad]
 _Uniform = Callable[[int], Tensor]
 DARK, IRON, DOUGH, CRUST = (0.2, 0.2, 0.2), (0.3, 0.3, 0.35), (0.9, 0.75, 0.45), (0.45, 0.25, 0.1)
@@ -230,7 +230,7 @@ class SpatulaFlipping:
         if kind == BEFORE:
             q, X_WP = self._before(u)
         else:
-            q, X_WP = self._upon(u, slip, generator) if kind == UPON else self._let_go(u, math.pi if kind == AFTER else 0.0)
+            q, X_WP = self._upon(u, slip, generator) if kind == UPON else self._let_go(u, over=kind == AFTER)
         truth = Truth({"pancake": X_WP, "spatula": self._held(slip)}, q)
         high = (X_WP[:, 2, 3] - PAN[2] > 0.06) | (X_WP[:, 2, 2] < 0.6)
         return truth, {"lifted": (high & (kind == UPON)) | (kind == AFTER) | ((u(1)[:, 0] > 0) & (kind == FALLEN))}
@@ -260,14 +260,18 @@ class SpatulaFlipping:
         off = torch.stack([0.03 * off_x, 0.04 * off_y, torch.full_like(x, ON)], -1)
         return q, lie.pose(X_WB[:, :3, :3], lie.transform(X_WB, off[:, None])[:, 0])
 
-    def _let_go(self, u: _Uniform, side: float) -> tuple[Tensor, Tensor]:
+    def _let_go(self, u: _Uniform, over: bool) -> tuple[Tensor, Tensor]:
+        """Joints (n, 7) of a blade well above the pan, and the pancake (n, 4, 4) in the pan, or leaning on its rim, upside down
+        or not; what fell back right side up lies farther out."""
         x, y, z, roll, pitch, yaw, far, way, lean, turn = u(10).T
         p = torch.tensor(PAN).double() + torch.stack([0.08 * x - 0.02, 0.08 * y, 0.10 + 0.06 * z], -1)
         q = self._solve(lie.pose(about(2, 0.2 * yaw) @ about(1, 0.3 * pitch) @ about(0, 0.5 * roll), p), iterations=30)
-        away, tilt = (0.125 if side else 0.15) * far.abs(), 0.4 * lean
+        away, tilt = (0.125 if over else 0.15) * far.abs(), 0.4 * lean
         up = HALF + RADIUS * tilt.abs().sin() + torch.where(away > 0.075, 0.016, 0.001)
         place = torch.stack([away * (math.pi * way).cos(), away * (math.pi * way).sin(), up], -1)
-        return q, lie.pose(about(2, math.pi * turn) @ about(0, side + tilt), torch.tensor(PAN).double() + place)
+        return q, lie.pose(
+            about(2, math.pi * turn) @ about(0, (math.pi if over else 0.0) + tilt), torch.tensor(PAN).double() + place
+        )
 
     def _blade(self, q: Tensor, slip: Tensor | None = None) -> Tensor:
         """X_WB (n, 4, 4) of the blade with the arm at q (n, 7), as it should be held, or as it has slipped."""
