@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+import samrl.learn.expert as expert_module
 from samrl.learn.expert import Expert, TrainSettings, even, optimize_trajectories, random_start, select, train
 from samrl.sim2real.control_loop import make_model
 from samrl.tasks.peg_insertion import PegInsertion
@@ -37,6 +38,28 @@ def test_same_seed_same_weights(model) -> None:
         train(expert, TrainSettings(iterations=3, batch=8, window=4), 3)
         weights.append(torch.cat([p.detach().flatten() for p in expert.policy.parameters()]))
     assert torch.equal(*weights)
+
+
+def test_effort_costs_the_squares_of_actions(model) -> None:
+    expert = Expert(model, TASK, 0)
+    for p in expert.policy.parameters():
+        p.data.mul_(3)
+    with torch.no_grad():
+        twin, command = starts(model, 4, 5)
+        share = expert.act(twin, command) / expert.policy.limits
+        free, dear = (expert.rollout(twin, command, 1, effort=e)[2][0] for e in (0.0, 0.5))
+    assert float(share.abs().max()) > 0.01
+    assert torch.allclose(dear - free, 0.5 * share.square().sum(-1), rtol=1e-3, atol=1e-6)
+
+
+def test_an_episode_ends_with_success(model, monkeypatch) -> None:
+    """What comes after it no episode of the worlds has."""
+    drawn: list[int] = []
+    draw = expert_module.random_start
+    monkeypatch.setattr(expert_module, "random_start", lambda *args: drawn.append(1) or draw(*args))
+    monkeypatch.setattr(PegInsertion, "success", lambda self, m: torch.ones_like(self.cost(m), dtype=torch.bool))
+    train(Expert(model, TASK, 0), TrainSettings(iterations=3, batch=4, window=2), 0)
+    assert len(drawn) == 1 + 3
 
 
 def test_an_untrained_policy_does_nothing_much(model) -> None:

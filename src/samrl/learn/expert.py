@@ -62,9 +62,10 @@ class Expert:
         return self.policy.by_separation(*belief.mistake(*separation(told.marks)), told.lead, told.X_WE[..., :3, :3])
 
     def rollout(
-        self, twin: Twin, command: Command, steps: int, belief: Belief | None = None
+        self, twin: Twin, command: Command, steps: int, belief: Belief | None = None, effort: float = 0.0
     ) -> tuple[Twin, Command, Tensor, Tensor]:
-        """Follow the policy: the last situation, costs (steps, *batch), success so far (*batch)."""
+        """Follow the policy: the last situation, costs (steps, *batch), with `effort` times the squares of actions in shares of
+        their limits, success so far (*batch)."""
         costs, done = [], torch.zeros(twin.state.q.shape[:-1], dtype=torch.bool)
         m = begun(self.model, self.task, twin)
         for _ in range(steps):
@@ -74,7 +75,7 @@ class Expert:
                 if x.requires_grad:
                     x.register_hook(hook)
             m = self.task.measures(self.model.poses(twin), m)
-            costs.append(self.task.cost(m))
+            costs.append(self.task.cost(m) + effort * (action / self.policy.limits).square().sum(-1))
             done = done | self.task.success(m).detach()
         return twin, command, torch.stack(costs), done
 
@@ -86,10 +87,10 @@ def tell(model: Model, task: Task, twin: Twin, command: Command) -> Told:
     return Told(marks, X_WE, lie.local(X_WE, command.X_WE), q, model.motion(twin.state))
 
 
-def begun(model: Model, task: Task, twin: Twin) -> Measures:
-    """The task's measures where an episode begins."""
+def begun(model: Model, task: Task, twin: Twin, before: Measures | None = None) -> Measures:
+    """The task's measures where an episode begins, which may remember something already."""
     with torch.no_grad():
-        return task.measures(model.poses(twin))
+        return task.measures(model.poses(twin), before or None)
 
 
 def anew(which: Tensor, fresh: Measures, old: Measures) -> Measures:
@@ -116,8 +117,9 @@ def even(gradient: Tensor, most: float = 4.0) -> Tensor:
 @dataclass(frozen=True)
 class TrainSettings:
     """iterations: of one window each; batch: environments; window: control steps back-propagated through; learning_rate: of
-    Adam, cosine to a twentieth; max_gradient: largest norm; episode: control steps
-    before an environment starts anew. The policy will act on estimates in worlds with other contact, so it is trained with
+    Adam, cosine to a twentieth; max_gradient: largest norm; episode: control steps before an environment starts anew, as it
+    also does after success; effort: see Expert.rollout, without it some seeds end in policies that swing before the target.
+    The policy will act on estimates in worlds with other contact, so it is trained with
     mistaken beliefs (offset_p [m], offset_r [rad], noise_p [m], noise_r [rad]: standard deviations, see Belief), with friction
     from an interval, with joint stiffness off by up to the share `stiffness`, and with shapes between the task's two ends."""
 
@@ -127,6 +129,7 @@ class TrainSettings:
     learning_rate: float = 3e-3
     max_gradient: float = 1.0
     episode: int = 60
+    effort: float = 0.1
     offset_p: float = 0.001
     offset_r: float = 0.1
     noise_p: float = 0.0003
@@ -149,7 +152,7 @@ def train(
     age = torch.randint(settings.episode, (n,), generator=generator)
     history = []
     for i in range(settings.iterations):
-        twin, command, costs, _ = expert.rollout(twin, command, settings.window, belief)
+        twin, command, costs, done = expert.rollout(twin, command, settings.window, belief, settings.effort)
         loss = costs.mean()
         optimizer.zero_grad()
         loss.backward()
@@ -162,7 +165,7 @@ def train(
         if progress:
             progress(i, history[-1])
         age += settings.window
-        old = age >= settings.episode
+        old = done | (age >= settings.episode)
         twin, command = detach(twin, command)
         if bool(old.any()):
             fresh = random_start(expert.model, expert.task, n, generator)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from samrl.core.camera import ray, viewpoint
-from samrl.learn.expert import Expert, TrainSettings, anew, detach, placed, select, vary_physics
+from samrl.learn.expert import Expert, TrainSettings, anew, begun, detach, placed, select, vary_physics
 from samrl.learn.sensing import LEAST, Sensing, features, shown
 from samrl.learn.starts import draw
 from samrl.model.model import Command, Model
@@ -90,7 +90,7 @@ class Rehearsal:
         self.truth = vary_physics(expert, twin, count, TrainSettings(), generator)
         self.truth = self.truth.replace(params=self.truth.params.replace(geom_size=self.model.params.geom_size))
         self.age, self.done = torch.zeros(count, dtype=torch.long), torch.zeros(count, dtype=torch.bool)
-        self.measures = self._begun(before)
+        self.measures = begun(self.model, self.task, self.truth, before)
         self._forget(torch.ones(count, dtype=torch.bool))
 
     def take(self, index: Tensor) -> Rehearsal:
@@ -125,11 +125,6 @@ class Rehearsal:
         starts = draw(self.task, self.count, self.generator, self.staged)
         return *placed(self.model, starts.truth), starts.before
 
-    def _begun(self, before: Measures) -> Measures:
-        """The measures where episodes begin."""
-        with torch.no_grad():
-            return self.task.measures(self.model.poses(self.truth), before or None)
-
     def renew(self, which: Tensor) -> None:
         """New episodes in the environments of `which` (n)."""
         if not bool(which.any()):
@@ -137,7 +132,7 @@ class Rehearsal:
         twin, command, before = self._start()
         self.truth, self.command = select(which, (twin, command), (self.truth, self.command))
         self.age, self.done = torch.where(which, 0, self.age), self.done & ~which
-        self.measures = anew(which, self._begun(before), self.measures)
+        self.measures = anew(which, begun(self.model, self.task, self.truth, before), self.measures)
         self._forget(which)
 
     def move(self, view: Tensor, which: Tensor) -> None:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from samrl.learn import ppo
-from samrl.learn.expert import Expert, placed, tell
+from samrl.learn.expert import Expert, begun, placed, tell
 from samrl.learn.policies import TriedPolicy, acted
 from samrl.learn.starts import OWN, draw
 from samrl.learn.variation import HARD, LIKELY, SOFT, Doubt, Variation, geoms_of, mistaken, vary
@@ -144,7 +144,7 @@ class Trials:
         params = vary(self.model, self.task, self.floating, self.variation, self.n, self.g)
         own = {name: getattr(twin.params, name) for name in ("link_p", "link_R")}
         twin = twin.replace(params=params.replace(**own))
-        measures = self.task.measures(self.model.poses(twin), starts.before or None)
+        measures = begun(self.model, self.task, twin, starts.before)
         mistake = self.doubt * 0.5**0.5 * torch.randn(self.n, 18, generator=self.g)
         restless = torch.rand(self.n, generator=self.g) < self.variation.restless
         return Moment(twin, command, measures, starts.kind, mistake, restless, restless & self.task.rocks(measures))
