@@ -73,11 +73,11 @@ PRESETS = {
         StudySettings(states=1, views=4, draws=1), 2, asserts=True,
     ),
     "quick": Preset(
-        5, TrainSettings(iterations=200, batch=64), TrySettings(iterations=260), 20, 150,
+        5, TrainSettings(iterations=300, batch=64), TrySettings(iterations=260), 20, 150,
         DaggerSettings(iterations=900), QSettings(batches=25), StudySettings(states=12, views=16), 30,
     ),
     "full": Preset(
-        20, TrainSettings(iterations=300, batch=64), TrySettings(iterations=400), 100, 500,
+        20, TrainSettings(iterations=400, batch=64), TrySettings(iterations=400), 100, 500,
         DaggerSettings(iterations=2400), QSettings(batches=80), StudySettings(states=50), 70, residual=800,
     ),
 }  # fmt: skip

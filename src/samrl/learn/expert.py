@@ -129,7 +129,7 @@ class TrainSettings:
     learning_rate: float = 3e-3
     max_gradient: float = 1.0
     episode: int = 60
-    effort: float = 0.1
+    effort: float = 0.3
     offset_p: float = 0.001
     offset_r: float = 0.1
     noise_p: float = 0.0003
