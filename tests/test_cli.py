@@ -39,6 +39,14 @@ def test_no_command_is_help(capsys):
     assert e.value.code == 0 and "usage: samrl" in capsys.readouterr().out
 
 
+def test_a_reader_that_has_had_enough_is_no_error():
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run([sys.executable, "-m", "samrl.cli", "--help"], stdout=write, stderr=subprocess.PIPE, text=True)
+    os.close(write)
+    assert "Traceback" not in done.stderr and "BrokenPipe" not in done.stderr, done.stderr
+
+
 def test_version(capsys):
     import samrl
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -198,6 +199,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         say("samrl: interrupted.")
         return 130
+    except BrokenPipeError:  # whoever reads, such as `head`, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor does the interpreter complain when it ends
+        return 0
 
 
 class _resumable:
@@ -226,8 +230,6 @@ def parse_seeds(text: str) -> range:
 
 def _cores() -> int:
     """Processes that this machine can run at once, 8 at most: each takes half a gigabyte."""
-    import os
-
     return min(8, len(os.sched_getaffinity(0)))
 
 
