@@ -64,7 +64,7 @@ def particles(problem: Problem, noise: float, count: int = 1000) -> tuple[Tensor
 
 def test_the_mixture_is_the_posterior_of_particles() -> None:
     problem, _ = simulated("double_pendulum", ["com-distances:arm2", "inertias:arm2", "damping:elbow"], 3, 0.02, 0.3)
-    learned = mixture.learn(problem, problem.free.start, mixture.Settings(epochs=200, adjust=False))
+    learned = mixture.learn(problem, problem.free.start, mixture.Settings(epochs=60, adjust=False))
     x, weight = particles(problem, learned.noise)
     assert float(1 / weight.square().sum()) > 300  # as many independent draws as these are worth
     mean = weight @ x

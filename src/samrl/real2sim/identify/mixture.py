@@ -253,14 +253,15 @@ class _Learner:
 
     def _renew(self) -> None:
         """Put each kernel, by the motion's derivatives, where a Newton step leads it, in coordinates in which the posterior is
-        round there. So it follows new windows at once, and Adam is left what is not Gaussian."""
+        round there, and as wide as it is there. So it follows new windows at once, and Adam is left what is not Gaussian."""
         now, s = self.history[-1], self.settings
         found = [self._place(m) for m in now.means]
         origin, metric, d, Q, noise, inflation = (list(part) for part in zip(*found, strict=True))
         best = int(np.argmin(noise))
         self.noise, self.inflation = noise[best], inflation[best]
         self.d, self.Q = (torch.stack(d), torch.stack(Q)) if s.starts else (None, None)
-        self._set(now.log_weights, torch.stack(origin), torch.stack(metric), self.kernels.L().detach())
+        round_ = torch.eye(len(self.x0), dtype=self.x0.dtype).expand(s.kernels, -1, -1)
+        self._set(now.log_weights, torch.stack(origin), torch.stack(metric), round_)
 
     def _place(self, x: Tensor) -> tuple:
         """A kernel's origin, metric, starts, directions of starts, noise and inflation, from x (P) on."""
