@@ -8,7 +8,7 @@ from samrl.learn.actor import FEATURES, Actor, Eye, Sight, about
 from samrl.learn.dagger import DaggerSettings
 from samrl.learn.expert import Expert
 from samrl.learn.q_function import Prospect, QFunction, QSettings
-from samrl.learn.rehearsal import Rehearsal, Shell
+from samrl.learn.rehearsal import Rehearsal, Shell, believed
 from samrl.learn.returns import Rows, collect, imagine
 from samrl.learn.sensing import Sensing
 from samrl.learn.study import NINE, StudySettings, best_of_nine, gradient_cosine, saliency, situation, study
@@ -65,6 +65,23 @@ def test_sensing_learns_the_size_of_errors() -> None:
     with torch.no_grad():
         scale = net(torch.tensor([[[0.9, 0.5, 0.5, 0.5]], [[0.1, 0.5, 0.5, 0.5]]]))
     assert float((scale[0] / scale[1]).min()) > 30
+
+
+def test_a_body_that_has_fallen_far_leaves_beliefs_finite() -> None:
+    """It falls through nothing for the rest of an episode, tens of metres away from all that looks were tried on."""
+    generator = torch.Generator().manual_seed(0)
+    stage = Rehearsal(Expert(make_model(TASK), TASK), Sensing(2, generator), SHELL, 4, generator)
+    x = torch.rand(400, 2, 4, generator=generator)
+    error = torch.randn(400, 2, 6, generator=generator) * (8 * x[..., 1:2]).exp() * 1e-4  # which grows with the distance
+    stage.sensing, _ = sensing.fit(x, error, torch.ones(400, 2, dtype=torch.bool), 0, steps=400)
+    block = stage.model.updatable.index("block")
+    far = stage._in_parents(stage.truth).clone()
+    far[:, block, :3, 3] += torch.tensor([0.3, 0.0, -60.0])
+    stage.truth = believed(stage.model, stage.truth, far)
+    before = stage.belief.clone()
+    stage.move(SHELL.draw(4, generator), torch.ones(4, dtype=torch.bool))
+    assert bool(stage.belief.isfinite().all()) and bool(stage.sure.isfinite().all())
+    assert torch.allclose(stage.belief[:, block], before[:, block], atol=1e-5)  # nobody saw it go
 
 
 def test_ranked_views_are_no_worse_than_those_drawn(stage: Rehearsal) -> None:

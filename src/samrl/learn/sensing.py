@@ -19,6 +19,8 @@ SIZE, WIDTH = 48, 0.096  # the crop in which visible pixels are counted: pixels,
 NEAR = 0.06  # what of a unit is farther from its origin, in depth, does not count [m]
 LEAST = 12.0 * (0.0012 * SIZE / WIDTH) ** 2  # a unit that shows fewer pixels keeps the estimate it has: twelve of the update's
 FREEDOM = 3.0  # of Student's t: most looks are good, a few are far off
+MOST = 6.0  # logarithm of how much better or worse than an ordinary look any is: from a body that fell and falls, a network would
+# make infinity
 
 
 def shown(model: Model, params: Params, X_WL: Tensor, X_WC: Tensor) -> Tensor:
@@ -55,7 +57,7 @@ class Sensing(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         raw = torch.stack([net(x[:, b]) for b, net in enumerate(self.nets)], 1)
-        return raw.exp() * raw.new_tensor([3e-4] * 3 + [1e-2] * 3)
+        return raw.clamp(-MOST, MOST).exp() * raw.new_tensor([3e-4] * 3 + [1e-2] * 3)
 
     def sample(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """Errors (n, U, 6) in the camera's axes, cut at eight scales."""
