@@ -23,7 +23,7 @@ from samrl.identification import window_errors
 from samrl.model.scene import compile_mjcf
 from samrl.real2sim.identify.channels import make_channels
 from samrl.real2sim.identify.columns import make_columns
-from samrl.real2sim.identify.fit import fit, subset
+from samrl.real2sim.identify.fit import STARTS, fit, subset
 from samrl.real2sim.identify.free import Free
 from samrl.real2sim.identify.problem import Problem, finite_residuals
 from samrl.real2sim.identify.recording import read_recordings
@@ -99,7 +99,7 @@ def main() -> None:
     parser.add_argument("--name", choices=list(FITTED), default="double")
     parser.add_argument("--window", type=float, default=1.4, help="of the fit [s]")
     parser.add_argument("--stride", type=float, default=0.4, help="of the fit's windows [s]")
-    parser.add_argument("--read", action="store_true", help="take starts as read in the fit, instead of estimating them")
+    parser.add_argument("--starts", choices=STARTS, default="tied", help="of the fit's windows")
     given = parser.parse_args()
     torch.set_num_threads(1)
     name, own = given.name, FITTED[given.name]["g"]
@@ -113,7 +113,7 @@ def main() -> None:
     found: dict = {look: ({}, {}) for look in looks}
     for k, test in enumerate(np.array_split(np.random.default_rng(0).permutation(pieces), 5)):
         part = subset(training, [i for i in range(pieces) if i not in test])
-        estimate = fit(part, part.free.off(0.5, k + 1), starts=not given.read)
+        estimate = fit(part, part.free.off(0.5, k + 1), starts=given.starts)
         lengths = [f"{v:.5f}" for n, v in zip(part.free.labels, part.free.values(estimate.x), strict=True) if "link" in n]
         print(f"fold {k}: {estimate.message} {estimate.seconds:.0f} s; lengths {', '.join(lengths)}", flush=True)
         for look, (ours, theirs) in looks.items():

@@ -19,7 +19,7 @@ from samrl.model.scene import Params, Scene, compile_mjcf
 from samrl.real2sim.identify import evidence, mixture
 from samrl.real2sim.identify.channels import Channel, make_channels
 from samrl.real2sim.identify.columns import Columns
-from samrl.real2sim.identify.fit import METHODS, Estimate, fit
+from samrl.real2sim.identify.fit import METHODS, STARTS, Estimate, fit
 from samrl.real2sim.identify.flight import cut_from_contact
 from samrl.real2sim.identify.free import Free
 from samrl.real2sim.identify.problem import Problem, finite_residuals
@@ -44,7 +44,7 @@ class Asked:
     stride: float | None = None
     substep: float = 1e-3
     method: str = "levenberg-marquardt"
-    starts: bool = True
+    starts: str = "estimate"
     epochs: int = 80
     share: float = 0.5
     off: float = 0.0
@@ -79,6 +79,8 @@ def load_windows(
 ) -> tuple[Windows, list[str]]:
     """Windows of recordings, and sentences about what was done to these."""
     recordings, notes = read_recordings(paths, columns)
+    if asked.starts not in STARTS:
+        raise UnknownNameError("way to", asked.starts, STARTS)
     if asked.begin == "contact":
         windows, left_out = cut_from_contact(
             system.scene, system.params, recordings, system.channels, length=asked.window, rate=asked.rate, substep=asked.substep
@@ -92,11 +94,13 @@ def identify(asked: Asked, columns: Columns, path: Path, say: Callable[[str], No
     """Everything, written to the folder at `path`: estimate.json, the scene with what was found, figures' numbers."""
     if asked.method not in METHODS:
         raise UnknownNameError("method", asked.method, METHODS)
+    if asked.starts not in STARTS:
+        raise UnknownNameError("way to", asked.starts, STARTS)
     if asked.begin not in BEGINNINGS:
         raise UnknownNameError("beginning", asked.begin, BEGINNINGS)
     settings = mixture.Settings(
-        kernels=max(asked.kernels, 1), objective=asked.objective, online=asked.online, share=asked.share, starts=asked.starts,
-        seed=asked.seed,
+        kernels=max(asked.kernels, 1), objective=asked.objective, online=asked.online, share=asked.share,
+        starts=asked.starts != "read", seed=asked.seed,
     )  # fmt: skip
     system = load_system(asked.scene, asked.free, columns)
     windows, notes = load_windows(system, asked.data, columns, asked, asked.stride)

@@ -27,7 +27,6 @@ from samrl.arguments import (
     at_least,
     say,
 )
-from samrl.core.errors import UnknownNameError
 
 
 def identify(
@@ -81,7 +80,8 @@ def identify(
         begin: windows everywhere, or one in each recording, from the first contact of a body that floats.
         substep: longest step of the engine [s].
         method: levenberg-marquardt, or adam, as in the paper.
-        starts: estimate where each window starts, or read it from the data (adam always reads).
+        starts: estimate where each window starts; or tied, no further from what was read than rows scatter; or read it from the
+            data (adam always reads).
         epochs: passes over all windows at most.
         share: how far off the scene's numbers are believed to be; what motion does not tell stays near them.
         off: begin the search up to this share away from the scene's numbers, at random.
@@ -97,8 +97,6 @@ def identify(
     from samrl.real2sim.identify import columns as told
     from samrl.report import identify as pages
 
-    if starts not in ("estimate", "read"):
-        raise UnknownNameError("way to", starts, ("estimate", "read"))
     at_least(1, epochs=epochs)
     at_least(0, mixture=mixture, seed=seed)
     above_zero(window=window, substep=substep, rate=rate, stride=stride)
@@ -113,7 +111,7 @@ def identify(
         raise UsageError("what the columns are was not said; give --columns FILE, or --time and --angles JOINT=COLUMN.")
     path = out or next_path(RUNS, "identify")
     asked = identification.Asked(
-        scene, data, fit, window, rate, stride, substep, method, starts == "estimate" and method != "adam", epochs, share, off,
+        scene, data, fit, window, rate, stride, substep, method, "read" if method == "adam" else starts, epochs, share, off,
         seed, mixture, objective, online, evaluate, begin,
     )  # fmt: skip
     say(f"folder: {path}")

@@ -109,7 +109,7 @@ def test_lengths_of_arms_on_ball_joints() -> None:
 @pytest.mark.parametrize("known", [True, False])
 def test_an_estimate_finds_the_truth_from_half_away(known: bool) -> None:
     problem, truth = synthetic("hinges", count=12, noise=1e-4, known=known)
-    found = fit(problem, problem.free.off(0.5, 3), starts=not known, epochs=60)
+    found = fit(problem, problem.free.off(0.5, 3), starts="read" if known else "estimate", epochs=60)
     length = problem.free.labels.index("link-lengths:arm2")
     assert abs(float((found.x - truth)[length])) < 2e-3
     told = evidence.weigh(problem, found)
@@ -122,12 +122,42 @@ def test_an_estimate_finds_the_truth_from_half_away(known: bool) -> None:
     assert sum("all at once" in words for words in told.words) == 3
 
 
+def test_starts_are_tied_as_tightly_as_they_were_read() -> None:
+    """Between what is estimated (nothing known of them) and what is read (known for certain); where they are known to be as far
+    off as they are, both they and the numbers are nearer to the truth."""
+    problem, truth = synthetic("hinges", count=12, noise=1e-3)
+    generator = torch.Generator().manual_seed(5)
+    error = 0.02 * torch.randn(12, 4, generator=generator, dtype=torch.float64)
+    w = problem.windows
+    read = replace(w, q=w.q + error[:, :2], qd=w.qd + error[:, 2:])
+    run = lambda starts, spread=None: fit(  # noqa: E731
+        problem.on(replace(read, spread=None if spread is None else torch.full((12, 4), spread, dtype=torch.float64))),
+        problem.free.start, starts=starts, epochs=40, robust=False,
+    )  # fmt: skip
+    free, held = run("estimate"), run("read")
+    told = evidence.weigh(problem.on(read), free)
+    unit = told.covariance.diagonal().sqrt()
+    assert float(((run("tied", 1e4).x - free.x) / unit).abs().max()) < 0.05
+    assert float(((run("tied", 1e-9).x - held.x) / unit).abs().max()) < 0.05
+    tied = run("tied", 0.02)
+    assert tied.d is not None and free.d is not None
+    assert float((tied.d + error).norm()) < float((free.d + error).norm())
+    length = problem.free.labels.index("link-lengths:arm2")
+    assert abs(float((tied.x - truth)[length])) < abs(float((held.x - truth)[length]))
+    bars = evidence.weigh(problem.on(read), tied)
+    assert bool((bars.covariance.diagonal() < 1.1 * told.covariance.diagonal()).all())
+    with pytest.raises(SamrlError, match="nobody said how far off"):
+        run("tied")
+    with pytest.raises(SamrlError, match="unknown way to 'guess'"):
+        fit(problem, truth, starts="guess")
+
+
 def test_adam_goes_down_too() -> None:
     problem, truth = synthetic("hinges", count=8)
     found = fit(problem, problem.free.start, method="adam", epochs=30, batch=4)
     assert found.losses[-1] < 0.2 * found.losses[0] and len(found.losses) == 31
     with pytest.raises(SamrlError, match="Adam takes starts as they were read"):
-        fit(problem, truth, method="adam", starts=True)
+        fit(problem, truth, method="adam", starts="estimate")
     with pytest.raises(SamrlError, match="unknown method 'newton'"):
         fit(problem, truth, method="newton")
 
@@ -168,7 +198,7 @@ def test_long_windows_are_explained_from_their_beginnings() -> None:
     """Three seconds of a chaotic pendulum, from half away: windows that long alone lead astray."""
     problem, truth = synthetic("hinges", count=6, periods=60)
     length = problem.free.labels.index("link-lengths:arm2")
-    found = fit(problem, problem.free.off(0.3, 8), starts=True, epochs=60)
+    found = fit(problem, problem.free.off(0.3, 8), starts="estimate", epochs=60)
     assert abs(float((found.x - truth)[length])) < 2e-3
 
 
@@ -264,7 +294,7 @@ def test_the_length_of_a_real_pendulum() -> None:
     windows = cut(scene, recordings, channels, length=0.4, rate=25)
     free = Free(scene, params, ["masses", "com-distances", "link-lengths", "inertias", "damping"])
     problem = Problem(free, channels, windows)
-    found = fit(problem, free.off(0.5, 5), starts=True, epochs=80)
+    found = fit(problem, free.off(0.5, 5), starts="estimate", epochs=80)
     told = evidence.weigh(problem, found)
     at = free.labels.index("link-lengths:arm2")
     assert float(free.values(found.x)[at]) == pytest.approx(0.17272, rel=0.01)

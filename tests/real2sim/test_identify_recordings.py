@@ -14,7 +14,8 @@ from samrl.model.scene import compile_mjcf
 from samrl.real2sim.identify.channels import make_channels
 from samrl.real2sim.identify.columns import Columns, make_columns, read_columns
 from samrl.real2sim.identify.recording import read_recordings
-from samrl.real2sim.identify.windows import cut, moved, speeds
+from samrl.real2sim.identify.slopes import speeds, spread
+from samrl.real2sim.identify.windows import cut, moved
 
 ARM = """<mujoco><worldbody><body name="a"><joint name="hip" axis="0 1 0" damping="1e-3"/>
   <inertial pos="0 0 -.1" mass=".2" diaginertia="1e-3 1e-3 1e-3"/>
@@ -78,6 +79,20 @@ def test_slopes_of_turning_bodies() -> None:
     start = lie.quat_from_matrix(lie.exp_so3(torch.tensor([0.3, 0.1, -2.0], dtype=torch.float64))).expand(50, 4)
     q = moved(scene, start, w * t)
     assert np.abs(speeds(scene, q.numpy(), 1e-2) - w.numpy()).max() < 1e-4
+
+
+def test_how_far_off_rows_are_is_told_by_their_scatter() -> None:
+    """At the ends, where a slope is that of a cubic's end, too; of recorded velocities by their own scatter."""
+    scene, _, _ = compile_mjcf(Path(__file__).parents[2] / "examples" / "identify" / "double_pendulum.xml", torch.float64)
+    rng, t = np.random.default_rng(0), np.arange(300)[:, None] * 1e-3
+    q, qd = np.sin(5 * t + [0.0, 1.0]), 5 * np.cos(5 * t + [0.0, 1.0])
+    noisy = q + np.array([1e-5, 3e-5]) * rng.standard_normal((400, 300, 2))
+    off = np.concatenate([noisy - q, np.stack([speeds(scene, y, 1e-3) for y in noisy]) - qd], -1).std(0)
+    told = np.mean([spread(scene, y, None, 1e-3) for y in noisy[:30]], 0)
+    assert np.abs(told / off - 1).max() < 0.15 and told[0, 2] > 3 * told[150, 2]
+    own = spread(scene, q, qd + 1e-3 * rng.standard_normal(q.shape), 1e-3)
+    assert own[:, 2:] == pytest.approx(1e-3, rel=0.1)
+    assert np.isinf(spread(scene, q[:4], None, 1e-3)).all()
 
 
 def bad_tables() -> list:

@@ -10,7 +10,7 @@ from scipy.optimize import linprog
 from scipy.stats import t as student
 from torch import Tensor
 
-from samrl.real2sim.identify.fit import Estimate
+from samrl.real2sim.identify.fit import Estimate, with_tied_rows, with_ties
 from samrl.real2sim.identify.free import Free
 from samrl.real2sim.identify.problem import Problem
 
@@ -49,7 +49,7 @@ def weigh(problem: Problem, estimate: Estimate, share: float = 0.5) -> Evidence:
     Residuals of one window belong together: what the model lacks pushes them the same way. So variances come from how much the
     windows disagree (White 1980; clusters: Liang and Zeger 1986), not from how many samples they have. `share`: see `fit`.
     """
-    r, J, Q = projected(problem, estimate.x, estimate.d)
+    r, J, Q = projected(problem, estimate.x, estimate.d, estimate.tie)
     P, belief = len(estimate.x), problem.free.deviations(share) ** -2
     noise = max(float((r.square().sum() / max(r.numel() - Q[..., 0, :].numel() - P, 1)).sqrt()), _LEAST)
     information = (J.mT @ J).sum(0) / noise**2
@@ -66,12 +66,12 @@ def weigh(problem: Problem, estimate: Estimate, share: float = 0.5) -> Evidence:
     return Evidence(covariance, low, high, information, inflation(information, score, belief), null, words, noise)
 
 
-def projected(problem: Problem, x: Tensor, d: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+def projected(problem: Problem, x: Tensor, d: Tensor | None, tie: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
     """Residuals (W, N) and derivatives by x (W, N, P) without what a better start would explain, and the directions of that
-    (W, N, 2 nv), orthonormal columns; no columns without d."""
+    (W, N, 2 nv), orthonormal columns; no columns without d. Starts that are tied (see `Estimate.tie`) have rows of their own."""
     r, J, by_d = problem.sensitivities(x, d)
-    r, J = r.flatten(1), J.flatten(1, 2)
-    Q = torch.linalg.qr(by_d.flatten(1, 2))[0]
+    r, (J, by_d) = with_ties(r.flatten(1), d, tie), with_tied_rows(J.flatten(1, 2), by_d.flatten(1, 2), tie)
+    Q = torch.linalg.qr(by_d)[0]
     return r - (Q @ (Q.mT @ r[..., None]))[..., 0], J - Q @ (Q.mT @ J), Q
 
 

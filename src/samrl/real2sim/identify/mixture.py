@@ -267,7 +267,9 @@ class _Learner:
         """A kernel's origin, metric, starts, directions of starts, noise and inflation, from x (P) on."""
         s, problem = self.settings, self.problem
         epochs = s.search if not self.seen else s.search // 4
-        found = fit(problem, x, centre=self.x0, epochs=epochs, share=s.share, starts=s.starts, robust=False)
+        found = fit(
+            problem, x, centre=self.x0, epochs=epochs, share=s.share, starts="estimate" if s.starts else "read", robust=False
+        )
         r, J, Q = evidence.projected(problem, found.x, found.d)
         noise = math.sqrt(float(r.square().sum()) / max(r.numel() - Q[..., 0, :].numel() - len(x), 1))
         information, belief = (J.mT @ J).sum(0) / noise**2, self.belief**-2

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from scipy.signal import savgol_filter
 from torch import Tensor
 
 from samrl.core import lie
@@ -16,9 +15,7 @@ from samrl.core.errors import SamrlError
 from samrl.model.scene import BALL, FREE, Scene
 from samrl.real2sim.identify.channels import Channel
 from samrl.real2sim.identify.recording import Recording
-
-_SPAN = 0.02  # seconds of rows to which a cubic is fitted where velocities were not recorded,
-_LEAST, _MOST = 5, 41  # and how many rows these are at least and at most
+from samrl.real2sim.identify.slopes import speeds, spread
 
 
 @dataclass(frozen=True)
@@ -31,6 +28,7 @@ class Windows:
         period: [s].
         piece: (W) int, which recording each is of; names: of the recordings; first: (W) time within it [s].
         measured_speeds: velocities were recorded, not made of neighbouring rows.
+        spread: (W, 2 nv) how far off starts may have been read (`slopes.spread`); None where nobody knows.
     """
 
     q: Tensor
@@ -41,6 +39,7 @@ class Windows:
     names: tuple[str, ...]
     first: np.ndarray
     measured_speeds: bool
+    spread: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.q)
@@ -62,8 +61,9 @@ class Windows:
         index = torch.as_tensor(chosen)
         rows = index.numpy()
         return replace(
-            self, q=self.q[index], qd=self.qd[index], target=self.target[index], piece=self.piece[rows], first=self.first[rows]
-        )
+            self, q=self.q[index], qd=self.qd[index], target=self.target[index], piece=self.piece[rows], first=self.first[rows],
+            spread=None if self.spread is None else self.spread[index],
+        )  # fmt: skip
 
 
 def cut(
@@ -75,7 +75,7 @@ def cut(
 
     Raises: SamrlError where the rate does not divide the recordings', or no recording is as long.
     """
-    parts: list[tuple[Tensor, Tensor, Tensor, np.ndarray, np.ndarray]] = []
+    parts: list[tuple[Tensor, Tensor, Tensor, np.ndarray, np.ndarray, Tensor]] = []
     period, measured = sampling(recordings, length, rate)[0], True
     for n, recording in enumerate(recordings):
         every, periods = every_row(recording, rate), round(length / period)
@@ -84,18 +84,19 @@ def cut(
             continue
         q, qd, recorded = states(scene, recording, channels)
         rows = first[:, None] + every * np.arange(periods + 1)
-        parts.append(
-            (q[first], qd[first], measured_at(recording, channels, rows), np.full(len(first), n), first * recording.step)
-        )
+        off = torch.from_numpy(spread(scene, q.numpy(), qd.numpy() if recorded else None, recording.step)[first])
+        z = measured_at(recording, channels, rows)
+        parts.append((q[first], qd[first], z, np.full(len(first), n), first * recording.step, off))
         measured &= recorded
     if not parts:
         longest = max((r.length - 1) * r.step for r in recordings)
         raise SamrlError(f"no recording is as long as a window of {length:g} s; the longest has {longest:.3g} s.")
-    q, qd, target, piece, first_at = zip(*parts, strict=True)
+    q, qd, target, piece, first_at, off_by = zip(*parts, strict=True)
     names = tuple(r.name for r in recordings)
     return Windows(
-        torch.cat(q), torch.cat(qd), torch.cat(target), period, np.concatenate(piece), names, np.concatenate(first_at), measured
-    )
+        torch.cat(q), torch.cat(qd), torch.cat(target), period, np.concatenate(piece), names, np.concatenate(first_at), measured,
+        torch.cat(off_by),
+    )  # fmt: skip
 
 
 def sampling(recordings: Sequence[Recording], length: float, rate: float | None) -> tuple[float, int]:
@@ -146,33 +147,6 @@ def states(scene: Scene, recording: Recording, channels: Sequence[Channel]) -> t
     if not recorded:
         qd = np.where(np.isnan(qd), speeds(scene, q, recording.step), qd)
     return torch.from_numpy(q), torch.from_numpy(qd), recorded
-
-
-def speeds(scene: Scene, q: np.ndarray, step: float) -> np.ndarray:
-    """q̇ (N, nv) of neighbouring rows q (N, nq) that are `step` seconds apart."""
-    count = min(max(_LEAST, min(_MOST, 2 * round(_SPAN / step / 2) + 1)), len(q) - (1 - len(q) % 2))
-    if count >= 3:
-        slopes = savgol_filter(q, count, min(3, count - 1), deriv=1, delta=step, axis=0)
-    else:
-        slopes = np.repeat(np.diff(q, axis=0), len(q), 0)[: len(q)] / step
-    out = np.zeros((len(q), scene.nv))
-    for i, kind in enumerate(scene.joint_type):
-        a, v, n = int(scene.q_adr[i]), int(scene.v_adr[i]), int(scene.nd[i])
-        if not n:
-            continue
-        if kind in (BALL, FREE):
-            lead = 0 if kind == BALL else 3
-            out[:, v : v + lead] = slopes[:, a : a + lead]
-            out[:, v + lead : v + lead + 3] = _spin(q[:, a + lead : a + lead + 4], slopes[:, a + lead : a + lead + 4])
-        else:
-            out[:, v] = slopes[:, a]
-    return out
-
-
-def _spin(quat: np.ndarray, slope: np.ndarray) -> np.ndarray:
-    """Angular velocity (N, 3) in the body's axes: twice the vector part of q⁻¹ q̇."""
-    w, v, dw, dv = quat[:, :1], quat[:, 1:], slope[:, :1], slope[:, 1:]
-    return 2 * (w * dv - dw * v - np.cross(v, dv))
 
 
 def moved(scene: Scene, q: Tensor, d: Tensor) -> Tensor:
