@@ -4,11 +4,12 @@
 
 DATA is the folder with double.npz and triple.npz ("The Experimental Multi-Arm Pendulum on a Cart", Kaheman et al., arXiv
 2205.06231; each trajectory_NN holds angles [rad] against the vertical and rates). Of five folds of the pieces (shuffled with
-seed 0) four are fitted, from all numbers up to half of themselves off the authors' (a seed a fold), and the fifth is predicted:
-windows of .4 and 1.4 s, one every .1 s, 25 samples a second, from starts read from the data, once with the file's own rates and
-once with the slopes of neighbouring angles. The same is done with the authors' numbers (who may have seen these pieces). Both
-are integrated by the same extrapolated steps, whose error is a hundredth of what is compared. Prints root-mean-square heading
-errors, pooled over windows, the median window, and their ratios with 95 % intervals (bootstrap over pieces). Real data."""
+seed 0) four are fitted (windows' starts tied), from all numbers up to half of themselves off the authors' (a seed a fold),
+and the fifth is predicted: windows of .4 and 1.4 s, one every .1 s, 25 samples a second, from starts read from the data,
+once with the file's own rates and once with the slopes of neighbouring angles. The same is done with the authors' numbers
+(who may have seen these pieces). Both are integrated by the same extrapolated steps, whose error is a hundredth of what is
+compared. Prints root-mean-square heading errors, pooled over windows, the median window, and their ratios with 95 %
+intervals (bootstrap over pieces). Real data."""
 
 from __future__ import annotations
 
